@@ -1,0 +1,68 @@
+"""Exact intervals for shares of images, and how the error is split when many are compared."""
+
+from dataclasses import dataclass
+
+from scipy.stats import beta
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Bound:
+    """`successes` of `trials`, with the exact two-sided interval at `confidence` (Clopper & Pearson, 1934)."""
+
+    successes: int
+    trials: int
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.successes <= self.trials:
+            raise ConfigError(f"{self.successes} successes of {self.trials} trials are impossible.")
+        if not 0 < self.confidence < 1:
+            raise ConfigError(f"the confidence is {self.confidence}; it has to lie between 0 and 1.")
+
+    @property
+    def rate(self) -> float:
+        """The observed share; 0 without a trial."""
+        return self.successes / self.trials if self.trials else 0.0
+
+    @property
+    def low(self) -> float:
+        """Lower end of the two-sided interval."""
+        return lower(self.successes, self.trials, (1 - self.confidence) / 2)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the two-sided interval."""
+        return upper(self.successes, self.trials, (1 - self.confidence) / 2)
+
+    def as_dict(self) -> dict[str, float | int]:
+        """For JSON: rate, interval, counts."""
+        ends = {"rate": round(self.rate, 4), "low": round(self.low, 4), "high": round(self.high, 4)}
+        return {**ends, "successes": self.successes, "trials": self.trials}
+
+
+def upper(successes: int, trials: int, error: float) -> float:
+    """The one-sided upper bound that misses the true share with probability `error` at most."""
+    return 1.0 if successes >= trials else float(beta.ppf(1 - error, successes + 1, trials - successes))
+
+
+def lower(successes: int, trials: int, error: float) -> float:
+    """The one-sided lower bound that misses the true share with probability `error` at most."""
+    return 0.0 if successes == 0 else float(beta.ppf(error, successes, trials - successes + 1))
+
+
+def split(error: float, comparisons: int) -> float:
+    """The error that each of `comparisons` bounds may have so that all hold together (Bonferroni)."""
+    if comparisons < 1:
+        raise ConfigError(f"the error cannot be split over {comparisons} comparisons.")
+    return error / comparisons
+
+
+def worst(bounds: dict[str, Bound], error: float = 0.05) -> tuple[str, Bound, float]:
+    """The input with the highest rate, its bound, and an upper bound that holds for all inputs together."""
+    if not bounds:
+        raise ConfigError("there are no inputs to take the worst of.")
+    share = split(error, len(bounds))
+    name = max(bounds, key=lambda key: bounds[key].rate)
+    return name, bounds[name], max(upper(b.successes, b.trials, share) for b in bounds.values())

@@ -1,0 +1,100 @@
+"""Files that are whole or absent: write aside, verify, rename."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import ModelError, StorageError
+
+ASIDE = ".part"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, a file or a folder; renamed to `path` when the block ends without error."""
+    aside = path.with_name(path.name + ASIDE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(aside)
+        yield aside
+        if aside.is_dir() and path.is_dir():
+            remove(path)  # a folder cannot be renamed over a full one
+        os.replace(aside, path)
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno not in _STORAGE:
+            raise
+        raise StorageError(f"{path} cannot be written: {_STORAGE[error.errno]}.") from error
+    finally:
+        remove(aside)
+
+
+_STORAGE = {
+    errno.ENOSPC: "no space is left on the disk; free some and run again, finished steps are kept",
+    errno.EACCES: "permission denied; make the folder writable or choose another one",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOTDIR: "a file is where a folder is needed; move it away",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+}
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder; nothing happens if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` so that `path` is never half of it."""
+    with writing(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` with sorted keys, so that equal contents are equal bytes."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file with `about` as its metadata, and read it back before it gets its name."""
+    with writing(path) as aside:
+        whole = {key: value.detach().contiguous() for key, value in tensors.items()}
+        try:
+            save_file(whole, aside, dict(sorted((about or {}).items())) or None)
+        except SafetensorError as error:
+            # The library reports a full or unwritable disk in words only.
+            raise StorageError(f"{path} cannot be written: {error}") from error
+        read_tensors(aside)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; a missing or damaged one is a `ModelError`."""
+    if not path.is_file():
+        raise ModelError(f"{path} is not there; expected a safetensors file.")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged or not a safetensors file ({error}); fetch or make it again.") from error
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, or of a folder: of its sorted relative names and their sha256, hidden files left out."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for item in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
+            digest.update(f"{item.relative_to(path).as_posix()}\0{sha256(item)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

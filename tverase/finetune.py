@@ -1,0 +1,58 @@
+"""Fine-tuning of the denoiser on images of a concept, with the empty caption (Pham et al., 2024, section 3)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from .losses import denoising_loss, min_snr_weight, random_timesteps
+from .models.base import Model
+from .rng import generator
+from .settings import Settings
+from .training import Training, warm_average
+from .vector import StateDict
+
+
+class FineTune(Settings):
+    """How theta_ft is made. The defaults are the embedded model's; for SD 1.4 the paper has lr 1e-5."""
+
+    steps: PositiveInt = 200
+    batch: PositiveInt = 16
+    lr: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.0
+    average: float = 0.9999  # limit of the decay of the running average of the weights
+
+
+CHECKPOINT_EVERY = 50
+
+
+def fine_tune(
+    model: Model, latents: Tensor, settings: FineTune, seed: int, purpose: str, checkpoint: Path | None = None
+) -> Iterator[tuple[float, StateDict]]:
+    """Yields (loss, averaged weights so far) after each step; the last weights are theta_ft.
+
+    latents (N, ...) of images that show the concept; the caption is always empty. With `checkpoint` it resumes exactly.
+    """
+    weights = {name: weight.detach().clone().requires_grad_() for name, weight in model.weights().items()}
+    training = Training(weights, weight_decay=settings.weight_decay)
+    if checkpoint is not None and checkpoint.exists():
+        training.resume(checkpoint)
+    student = model.with_weights(weights)
+    null, schedule = model.null, model.noise_schedule
+    if training.step >= settings.steps:
+        yield 0.0, training.average
+    while training.step < settings.steps:
+        rng = generator(seed, f"{purpose}/{training.step}")
+        which = torch.randint(len(latents), (settings.batch,), generator=rng)
+        clean = latents[which]
+        noise = torch.randn(clean.shape, generator=rng).to(clean.device)
+        timesteps = random_timesteps(settings.batch, schedule, rng).to(clean.device)
+        cond = null.expand(settings.batch, *null.shape[1:])
+        losses = denoising_loss(student.denoise, schedule, clean, cond, timesteps, noise)
+        loss = (losses * min_snr_weight(schedule, timesteps)).mean()
+        value = training.advance(loss, settings.lr, warm_average(training.step, settings.average))
+        if checkpoint is not None and training.step % CHECKPOINT_EVERY == 0 and training.step < settings.steps:
+            training.save(checkpoint)
+        yield value, training.average

@@ -1,0 +1,69 @@
+"""What a model is to the method: editable weights, a conditioning, a loss and a way to draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from ..vector import StateDict
+
+
+@dataclass
+class Meter:
+    """Counts denoiser evaluations: one sample through the network once. All models of one run share a meter."""
+
+    evaluations: int = 0
+    images: int = 0
+
+
+class Model(Protocol):
+    """A conditional generative model with an editable denoiser.
+
+    Shapes: cond (B, T, D) or whatever one input is to this model; images (B, 3, H, W) in [-1, 1]; latents (B, ...).
+    """
+
+    meter: Meter
+
+    @property
+    def null(self) -> Tensor:
+        """The conditioning of the empty caption, for a batch of one."""
+        ...
+
+    @property
+    def noise_schedule(self) -> Any:
+        """A diffusers scheduler that adds noise; its config says what the denoiser predicts."""
+        ...
+
+    def weights(self) -> StateDict:
+        """The denoiser's parameters, the only ones an edit touches."""
+        ...
+
+    def with_weights(self, weights: StateDict) -> Self:
+        """The same model with other denoiser weights; everything else is shared, `self` stays as it was."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts as conditionings."""
+        ...
+
+    def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
+        """The denoiser's answer, differentiable in its weights and in `cond`."""
+        ...
+
+    def to_latents(self, images: Tensor) -> Tensor:
+        """Images as what the denoiser works on, unit variance."""
+        ...
+
+    def to_images(self, latents: Tensor) -> Tensor:
+        """Latents as images in [-1, 1]."""
+        ...
+
+    def start(self, count: int, rng: torch.Generator) -> Tensor:
+        """Standard normal noise in the latents' shape."""
+        ...
+
+    def sampler(self, steps: int) -> Any:
+        """A fresh diffusers scheduler with its timesteps set."""
+        ...

@@ -1,0 +1,64 @@
+"""The one loop that draws: noise in, images out, over a diffusers scheduler."""
+
+from collections.abc import Iterator
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from .models.base import Model
+from .settings import Settings
+
+
+class Sampling(Settings):
+    """How images are drawn."""
+
+    steps: PositiveInt = 10
+    guidance: NonNegativeFloat = 3.0  # 0 is without a caption, 1 without guidance
+    batch: PositiveInt = 64
+
+
+def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
+    """uncond + guidance * (cond - uncond) (Ho & Salimans, 2022, arXiv:2207.12598)."""
+    return unconditional + guidance * (conditional - unconditional)
+
+
+@torch.no_grad()
+def trajectory(model: Model, cond: Tensor, start: Tensor, settings: Sampling) -> Iterator[Tensor]:
+    """Yields the latents after each step, (B, ...); the last are the sample.
+
+    cond: (B, T, D); start: standard normal noise (B, ...).
+    """
+    sampler = model.sampler(settings.steps)
+    latents = start * sampler.init_noise_sigma
+    null = model.null.expand(len(cond), *model.null.shape[1:])
+    both = torch.cat([null, cond]) if settings.guidance not in (0.0, 1.0) else None
+    for timestep in sampler.timesteps:
+        given = sampler.scale_model_input(latents, timestep)
+        if both is not None:
+            answer = model.denoise(torch.cat([given, given]), timestep.expand(2 * len(cond)), both)
+            unconditional, conditional = answer.chunk(2)
+            answer = guided(conditional, unconditional, settings.guidance)
+        else:
+            answer = model.denoise(given, timestep.expand(len(cond)), cond if settings.guidance else null)
+        latents = sampler.step(answer, timestep, latents).prev_sample
+        yield latents
+
+
+@torch.no_grad()
+def draw_latents(model: Model, cond: Tensor, rng: torch.Generator, settings: Sampling) -> Tensor:
+    """One latent for each row of `cond` (B, ...), in batches. The noise of row i depends on `rng` and i alone."""
+    noise = model.start(len(cond), rng)
+    parts = []
+    for part, start in zip(cond.split(settings.batch), noise.split(settings.batch), strict=True):
+        *_, latents = trajectory(model, part, start, settings)
+        parts.append(latents)
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def draw(model: Model, cond: Tensor, rng: torch.Generator, settings: Sampling) -> Tensor:
+    """One image for each row of `cond`, (B, 3, H, W) in [-1, 1]."""
+    latents = draw_latents(model, cond, rng, settings)
+    model.meter.images += len(latents)
+    return torch.cat([model.to_images(part) for part in latents.split(settings.batch)])

@@ -1,0 +1,68 @@
+"""A training that can stop anywhere and go on exactly: parameters, their running averages, the optimiser's moments."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .errors import ModelError, NumericalError
+from .files import read_tensors, write_tensors
+
+
+def warm_average(step: int, limit: float) -> float:
+    """The averages' decay at `step`: short at first, `limit` at last (the rule of the paper's scripts)."""
+    return min(limit, (1 + step) / (10 + step))
+
+
+class Training:
+    """Named parameters in training with AdamW. `average` holds their exponential moving average."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], *, weight_decay: float, clip: float = 1.0) -> None:
+        self.parameters = dict(parameters)
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        everything = list(self.parameters.values())
+        self.optimiser = torch.optim.AdamW(everything, lr=0.0, weight_decay=weight_decay, betas=(0.9, 0.99))
+        self.clip = clip
+        self.step = 0
+
+    def advance(self, loss: Tensor, rate: float, decay: float) -> float:
+        """One step of the optimiser and of the averages; the loss as a number. `NumericalError` if it is not finite."""
+        value = loss.item()
+        if value != value or value in (float("inf"), float("-inf")):
+            raise NumericalError(f"the loss is {value} at step {self.step}; lower the learning rate.")
+        everything = list(self.parameters.values())
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(everything, self.clip)
+        self.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.values()), everything, 1 - decay)
+        self.step += 1
+        return value
+
+    def save(self, path: Path) -> None:
+        """Everything that the next step depends on, in one safetensors file."""
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            state = self.optimiser.state[parameter]
+            tensors |= {f"now/{name}": parameter, f"average/{name}": self.average[name]}
+            tensors |= {f"first/{name}": state["exp_avg"], f"second/{name}": state["exp_avg_sq"]}
+        write_tensors(tensors, path, {"step": str(self.step)})
+
+    def resume(self, path: Path) -> None:
+        """Go on from what `save` wrote, as if nothing had happened."""
+        tensors, about = read_tensors(path)
+        if {key.partition("/")[2] for key in tensors} != set(self.parameters):
+            raise ModelError(f"{path} is a checkpoint of other weights; delete it to start anew.")
+        self.step = int(about["step"])
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"now/{name}"])
+                self.average[name].copy_(tensors[f"average/{name}"])
+                self.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(self.step)),
+                    "exp_avg": tensors[f"first/{name}"],
+                    "exp_avg_sq": tensors[f"second/{name}"],
+                }
