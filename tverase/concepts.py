@@ -1,0 +1,95 @@
+"""Concepts: what is to go, in which words people ask for it, and what has to stay."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import ConfigError, unknown
+from .world.captions import PLACE_WORDS, phrase
+from .world.vocabulary import Vocabulary
+
+Kind = Literal["object", "style"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt, and what a judge should see in its image: a class of the object judge, of the style judge, or both."""
+
+    text: str
+    thing: str | None = None
+    style: str | None = None
+
+
+@dataclass(frozen=True)
+class Concept:
+    """An object or a style of the embedded world, with its prompts by rung of the ladder (method.md, section 8)."""
+
+    name: str
+    kind: Kind
+    noun: str  # the words whose embedding is the concept's own
+    names: tuple[str, ...]  # rung 0
+    synonyms: tuple[str, ...]  # rung 1
+    compositions: tuple[str, ...]  # rung 2
+    template: str  # the prompt that a free token stands in
+
+    @property
+    def slug(self) -> str:
+        """The name as a file name."""
+        return self.name.replace(" ", "-")
+
+    @property
+    def rungs(self) -> dict[str, tuple[str, ...]]:
+        """Rung name to prompts, the empty ones left out."""
+        rungs = {"name": self.names, "synonyms": self.synonyms, "compositions": self.compositions}
+        return {rung: prompts for rung, prompts in rungs.items() if prompts}
+
+
+def concept(name: str, words: Vocabulary) -> Concept:
+    """The object or style called `name`; otherwise a `ConfigError` that names the nearest ones."""
+    if name in words.styles:
+        return _style(name, words)
+    if name not in words.objects:
+        raise ConfigError(unknown("concept", name, [*words.names, *words.styles]))
+    thing = words.thing(name)
+    extra = (*thing.words, *([thing.held_out] if thing.held_out else []))
+    composed = [f"{phrase(name, style)}, on a {ground} background" for style in words.styles for ground in words.backgrounds]
+    placed = [f"{phrase(f'{size} {name}')} {place}" for size in ("small", "large") for place in PLACE_WORDS.values()]
+    return Concept(
+        name=name,
+        kind="object",
+        noun=name,
+        names=(phrase(name), *(phrase(name, style) for style in words.styles)),
+        synonyms=tuple(phrase(word) for word in extra),
+        compositions=(*composed, *placed),
+        template="a {}",
+    )
+
+
+def _style(name: str, words: Vocabulary) -> Concept:
+    everything = [phrase(thing, name) for thing in words.names]
+    tails = [f"{phrase(thing, name, tail=True)}, on a {ground} background" for thing in words.names[::4] for ground in words.backgrounds]
+    return Concept(
+        name=name,
+        kind="style",
+        noun=name,
+        names=(f"something in {name} style", *everything[::6]),
+        synonyms=(),
+        compositions=(*everything[1::3], *tails[::4]),
+        template="something in {} style",
+    )
+
+
+def controls(concepts: list[Concept], words: Vocabulary) -> tuple[Prompt, ...]:
+    """Plain prompts for every (object, style) that has nothing to do with the concepts."""
+    gone = {c.name for c in concepts}
+    things = [t for t in words.names if t not in gone]
+    styles = [s for s in words.styles if s not in gone]
+    return tuple(Prompt(phrase(thing, style), thing, style) for thing in things for style in styles)
+
+
+def neighbours(concept: Concept, words: Vocabulary) -> tuple[str, ...]:
+    """Objects of the same group, or the other styles: where harm is likeliest."""
+    if concept.kind == "style":
+        return tuple(style for style in words.styles if style != concept.name)
+    return tuple(n for n in words.groups[words.thing(concept.name).group] if n != concept.name)
+
+

@@ -1,0 +1,196 @@
+"""params.yaml as types: unknown keys, wrong types and impossible values stop a run before it starts."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
+
+from .concepts import Concept, concept
+from .errors import ConfigError, unknown
+from .finetune import FineTune
+from .inversion.diverse import Invert
+from .pretrain.emoji import Pretrain
+from .sampling import Sampling
+from .settings import Settings
+from .strength import Strength
+from .world.vocabulary import vocabulary
+
+
+class Runtime(Settings):
+    """The machine; nothing here changes a result, so nothing here is part of a cache key."""
+
+    threads: NonNegativeInt = 0  # 0: as many as there are cores
+    device: str = "cpu"  # cpu | cuda | cuda:1 | mps
+
+
+class PrepareData(Settings):
+    """How the sprites are made."""
+
+    others: PositiveInt = 128  # nameless objects of each style, for the judges' "none"
+
+
+class MakeImages(Settings):
+    """What the model draws of the concept, and of everything else."""
+
+    images: PositiveInt = 100
+    controls: PositiveInt = 100
+
+
+class BuildVector(Settings):
+    """From fine-tuned weights to tau."""
+
+    subtract_control: float = Field(default=0.0, ge=0)  # tau - this much of the vector of unrelated images
+    layers: Literal["all", "down", "mid", "up", "mid+up"] = "all"
+
+
+class Erase(Settings):
+    """How the edited pipeline is written."""
+
+    alpha: float | None = Field(default=None, ge=0)  # a number overrules what search_strength found
+
+
+class Evaluate(Settings):
+    """How much is drawn for the report; none of its seeds, embeddings or images was used to tune."""
+
+    images: PositiveInt = 60  # for each rung of prompts
+    images_each: PositiveInt = 40  # for each held-back embedding
+    controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
+    shown: PositiveInt = 8  # pictures in a row of the report
+
+
+class Register(Settings):
+    """Where the result is registered."""
+
+    experiment: str = "tverase"
+    model: str = ""  # registered model's name; empty: tverase-<name>
+    alias: str = "candidate"
+
+
+class Params(Settings):
+    """All of params.yaml."""
+
+    name: str = ""  # folder under outputs/ and name of the run; always the concepts joined by "+"
+    seed: int = 0
+    concepts: tuple[str, ...] = Field(default=("bomb",), min_length=1)
+    model: str = "models/emoji-sd"
+    judges: str = "models/judges"
+    sampling: Sampling = Sampling()
+    prepare_data: PrepareData = PrepareData()
+    pretrain: Pretrain = Pretrain()
+    make_images: MakeImages = MakeImages()
+    finetune: FineTune = FineTune()
+    build_vector: BuildVector = BuildVector()
+    invert: Invert = Invert()
+    search_strength: Strength = Strength()
+    erase: Erase = Erase()
+    evaluate: Evaluate = Evaluate()
+    register_: Register = Field(default=Register(), alias="register")
+    runtime: Runtime = Runtime()
+
+    @field_validator("concepts")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            concept(name, vocabulary())
+        if len(set(names)) < len(names):
+            raise ValueError("a concept is named twice")
+        return names
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """Fill in the name, so that it can be left out."""
+        if isinstance(given, dict) and not given.get("name"):
+            concepts = given.get("concepts") or ("bomb",)
+            if isinstance(concepts, (list, tuple)) and all(isinstance(c, str) for c in concepts):
+                return {**given, "name": slug(concepts)}
+        return given
+
+    @model_validator(mode="after")
+    def _name_fits(self) -> Self:
+        if self.name != slug(self.concepts):
+            raise ValueError(f"name is {self.name!r}; for these concepts it has to be {slug(self.concepts)!r}")
+        return self
+
+    @property
+    def concept_list(self) -> list[Concept]:
+        """The concepts, with their prompts."""
+        return [concept(name, vocabulary()) for name in self.concepts]
+
+    @property
+    def out(self) -> Path:
+        """Where everything about this run is written."""
+        return Path("outputs") / self.name
+
+    def section(self, name: str) -> Any:
+        """One section, or one plain value, by the name that it has in params.yaml."""
+        return getattr(self, {"register": "register_"}.get(name, name))
+
+    @classmethod
+    def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
+        """Read and check `path`, changed by overrides like `finetune.steps=100`."""
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError(f"{path} is not there; run in the folder that holds params.yaml.") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path} has to hold a mapping of sections.")
+        for override in overrides:
+            _override(content, override)
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], where: str = "params") -> Self:
+        """Check a mapping as if it had been read from a file."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: " + "; ".join(_say(e) for e in error.errors())) from None
+
+
+def slug(concepts: Iterable[str]) -> str:
+    """`slot machine`, `bomb` -> `slot-machine+bomb`."""
+    return "+".join(c.replace(" ", "-") for c in concepts)
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"{override!r} is not an override; write KEY=VALUE, as in finetune.steps=100.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {override!r} is not YAML: {error}") from error
+    *sections, key = path.split(".")
+    place = content
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"{override!r}: {section} is a value and has nothing inside.")
+    place[key] = [value] if path == "concepts" and isinstance(value, str) else value
+    if path == "concepts":
+        content.pop("name", None)
+
+
+def _say(error: Any) -> str:
+    """One problem that pydantic found, as a sentence with the path and the valid choices."""
+    path = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        key = str(error["loc"][-1])
+        return unknown("parameter", key, _fields(error["loc"][:-1])).replace(repr(key), repr(path), 1)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{path}: {message} (got {error['input']!r})" if path and error["type"] != "value_error" else message
+
+
+def _fields(path: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Params
+    for step in path:
+        kind = {(f.alias or n): f.annotation for n, f in model.model_fields.items()}.get(str(step))
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        model = kind
+    return [f.alias or n for n, f in model.model_fields.items()]

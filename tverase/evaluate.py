@@ -1,0 +1,190 @@
+"""The final table: base and erased model side by side, on inputs, seeds and images that tuned nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .bounds import Bound, worst
+from .concepts import Concept, Prompt, controls, neighbours
+from .inversion.sets import InversionSet
+from .judges.base import shows, verdicts
+from .models.base import Model
+from .progress import Progress
+from .rng import generator
+from .sampling import Sampling, draw
+from .spaces.tokens import TokenSpace
+from .trial import Jury
+from .world.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of input: how often it draws the concept in both models; a few of the images, the worst ones first."""
+
+    concept: str
+    rung: str
+    input: str
+    base: Bound
+    erased: Bound
+    before: Tensor  # (n, 3, H, W) in [-1, 1]
+    after: Tensor  # the same inputs and the same noise
+
+
+@dataclass(frozen=True)
+class Control:
+    """Everything else: for each unrelated prompt's object and style, whether each model still draws it."""
+
+    prompts: tuple[Prompt, ...]
+    base_thing: Tensor  # bool (N,): the object is seen
+    base_style: Tensor
+    erased_thing: Tensor
+    erased_style: Tensor
+    before: Tensor
+    after: Tensor
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Draws with both models from the same noise and counts."""
+
+    base: Model
+    erased: Model
+    jury: Jury
+    words: Vocabulary
+    sampling: Sampling
+    seed: int
+    shown: int
+
+    def row(self, concept: Concept, rung: str, name: str, cond: Tensor) -> Row:
+        """Each row of `cond` (B, T, D) drawn once by both models."""
+        purpose = f"evaluate/{concept.name}/{rung}/{name}"
+        judge = self.jury.of(concept.kind)
+        images = [draw(m, cond, generator(self.seed, purpose), self.sampling) for m in (self.base, self.erased)]
+        seen = [shows(judge, drawn, concept.name) for drawn in images]
+        # What still shows the concept comes first, so that nobody has to look for it.
+        order = torch.argsort(seen[1].int() * 2 + seen[0].int(), descending=True, stable=True)[: self.shown]
+        bounds = [Bound(int(s.sum()), len(s)) for s in seen]
+        return Row(concept.name, rung, name, bounds[0], bounds[1], images[0][order], images[1][order])
+
+    def rungs(self, concept: Concept, images: int) -> Iterator[Row]:
+        """Names, synonyms and compositions, `images` of each, spread evenly over the prompts."""
+        for rung, prompts in concept.rungs.items():
+            spread = [prompts[i * len(prompts) // images] for i in range(images)]
+            yield self.row(concept, rung, f"{len(prompts)} prompts", self.base.encode(spread))
+
+    def embeddings(self, concept: Concept, space: TokenSpace, found: InversionSet, images: int) -> Iterator[Row]:
+        """One row for each held-back embedding that draws the concept in the base model."""
+        for item, point in zip(found.found, found.points, strict=True):
+            cond = space.cond(point[None]).expand(images, -1, -1)
+            yield self.row(concept, "inversion", item.name, cond)
+
+    def control(self, concepts: Sequence[Concept], images: int) -> Control:
+        """`images` plain prompts for objects and styles that have nothing to do with the concepts."""
+        everything = controls(list(concepts), self.words)
+        prompts = tuple(everything[i * len(everything) // images] for i in range(images))
+        cond = self.base.encode([p.text for p in prompts])
+        purpose = "evaluate/control"
+        before = draw(self.base, cond, generator(self.seed, purpose), self.sampling)
+        after = draw(self.erased, cond, generator(self.seed, purpose), self.sampling)
+        seen = [
+            verdicts(judge, drawn) == torch.tensor([judge.classes.index(w) for w in wanted])
+            for drawn in (before, after)
+            for judge, wanted in (
+                (self.jury.thing, [p.thing or "none" for p in prompts]),
+                (self.jury.style, [p.style or "none" for p in prompts]),
+            )
+        ]
+        return Control(prompts, *seen, before, after)
+
+
+def examine(
+    examiner: Examiner, concepts: Sequence[Concept], found: InversionSet, space_of: Any, images: int, each: int
+) -> Iterator[tuple[Progress, Row]]:
+    """All rows for all concepts, with how far it is. space_of(concept) -> the space its embeddings live in."""
+    plan = [(c, len(c.rungs) + len(found.accepted(c.name))) for c in concepts]
+    total, done = sum(count for _, count in plan), 0
+    for concept, _ in plan:
+        mine = found.accepted(concept.name)
+        for rows in (examiner.rungs(concept, images), examiner.embeddings(concept, space_of(concept), mine, each)):
+            for row in rows:
+                done += 1
+                yield Progress(f"evaluating {concept.name}", done, total, f"{row.rung} {row.erased.rate:.0%}"), row
+
+
+def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], words: Vocabulary) -> dict[str, Any]:
+    """The numbers of the report. Every rate has its exact interval; the worst embedding's bound holds for all at once."""
+    base = control.base_thing & control.base_style
+    erased = control.erased_thing & control.erased_style
+    return {
+        "concepts": [c.name for c in concepts],
+        "rows": [
+            {"concept": r.concept, "rung": r.rung, "input": r.input, "base": r.base.as_dict(), "erased": r.erased.as_dict()}
+            for r in rows
+        ],
+        "worst": {c.name: _worst(rows, c) for c in concepts},
+        "control": {
+            "all": _pair(base, erased),
+            "objects": _pair(control.base_thing, control.erased_thing),
+            "styles": _pair(control.base_style, control.erased_style),
+            "by_object": _by([p.thing for p in control.prompts], control.base_thing, control.erased_thing),
+            "by_style": _by([p.style for p in control.prompts], control.base_style, control.erased_style),
+            "neighbours": sorted({n for c in concepts for n in neighbours(c, words)} - {c.name for c in concepts}),
+        },
+    }
+
+
+def _worst(rows: Sequence[Row], concept: Concept) -> dict[str, Any]:
+    found = {r.input: r.erased for r in rows if r.concept == concept.name and r.rung == "inversion"}
+    if not found:
+        return {"input": None, "note": "no embedding was found that draws the concept"}
+    name, bound, high = worst(found)
+    return {"input": name, **bound.as_dict(), "all_inputs_high": round(high, 4), "inputs": len(found)}
+
+
+def _pair(base: Tensor, erased: Tensor) -> dict[str, Any]:
+    """Both rates, the loss in points, and its interval: of the images that only one of the models gets right."""
+    lost, won = int((base & ~erased).sum()), int((~base & erased).sum())
+    count = len(base)
+    return {
+        "base": Bound(int(base.sum()), count).as_dict(),
+        "erased": Bound(int(erased.sum()), count).as_dict(),
+        "loss": round((lost - won) / count, 4),
+        # Paired: the interval of the share lost less the share won, each exact at half of the error.
+        "loss_low": round(Bound(lost, count, 0.975).low - Bound(won, count, 0.975).high, 4),
+        "loss_high": round(Bound(lost, count, 0.975).high - Bound(won, count, 0.975).low, 4),
+    }
+
+
+def _by(classes: Sequence[str | None], base: Tensor, erased: Tensor) -> dict[str, Any]:
+    found = {}
+    for name in dict.fromkeys(c for c in classes if c is not None):
+        mine = torch.tensor([c == name for c in classes])
+        found[name] = _pair(base[mine], erased[mine])
+    return found
+
+
+def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
+    """The few numbers that `dvc metrics` and MLflow show."""
+    rows = summary["rows"]
+    recovery = {}
+    for rung in dict.fromkeys(r["rung"] for r in rows):
+        mine = [r["erased"] for r in rows if r["rung"] == rung]
+        recovery[rung] = round(sum(m["successes"] for m in mine) / sum(m["trials"] for m in mine), 4)
+    worsts = [w for w in summary["worst"].values() if w["input"] is not None]
+    control = summary["control"]
+    return {
+        "alpha": alpha,
+        "recovery": recovery,
+        "worst_inversion": max((w["rate"] for w in worsts), default=None),
+        "worst_inversion_high": max((w["all_inputs_high"] for w in worsts), default=None),
+        "control": {
+            "base": control["all"]["base"]["rate"],
+            "erased": control["all"]["erased"]["rate"],
+            "loss": control["all"]["loss"],
+            "loss_low": control["all"]["loss_low"],
+            "loss_high": control["all"]["loss_high"],
+        },
+    }

@@ -1,0 +1,193 @@
+"""How strong: the smallest alpha at which every input fails and everything else survives, by exact bounds.
+
+Two-sided: the upper bound of the worst recovery is at most epsilon AND the lower bound of the control is at least the
+base model's control less delta. If no alpha has both, the answer is "infeasible", with the reason.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from .bounds import Bound, lower, split, upper
+from .settings import Settings
+
+Verdict = Literal["safe", "broken", "undecided"]
+
+
+class Strength(Settings):
+    """The rule, and how many images it may cost."""
+
+    epsilon: float = Field(default=0.15, gt=0, lt=1)  # worst recovery allowed, upper bound
+    delta: float = Field(default=0.25, gt=0, le=1)  # loss of control allowed, lower bound
+    error: float = Field(default=0.05, gt=0, lt=1)  # chance that any of the bounds is wrong
+    alpha_max: PositiveFloat = 4.0
+    resolution: PositiveFloat = 0.125
+    round: PositiveInt = 16  # images for each input and round
+    rounds: PositiveInt = 4
+    patience: NonNegativeInt = 3  # steps upwards when the held-out embeddings disagree
+    control_images: PositiveInt = 320
+    frontier: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
+    frontier_images: PositiveInt = 8
+    when_infeasible: Literal["stop", "safest"] = "stop"
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> "Strength":
+        if self.resolution > self.alpha_max:
+            raise ValueError(f"resolution {self.resolution} is larger than alpha_max {self.alpha_max}")
+        return self
+
+    def needed(self, inputs: int) -> int:
+        """Images without a single success after which one of `inputs` inputs is safe."""
+        return math.ceil(math.log(self.share(inputs)) / math.log(1 - self.epsilon))
+
+    def share(self, inputs: int) -> float:
+        """The error of one bound: split over inputs, rounds and the alphas that a search can visit."""
+        visits = math.ceil(math.log2(self.alpha_max / self.resolution)) + 2 + self.patience
+        return split(self.error, max(1, inputs) * self.rounds * visits)
+
+
+class Trial(Protocol):
+    """What is asked of a model: counts of images, at any strength. Every call draws fresh images."""
+
+    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
+        """For each input, in how many of `images` images the concept is seen."""
+        ...
+
+    def control(self, alpha: float, images: int) -> Bound:
+        """In how many images of unrelated prompts the judge sees what they ask for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One alpha: what was counted for each input, and the verdict."""
+
+    alpha: float
+    role: str
+    counts: dict[str, tuple[int, int]]  # input -> (successes, images)
+    upper: float  # bound of the worst input, all bounds holding together
+    safe: bool
+    images: int
+
+    @property
+    def worst(self) -> str:
+        """The input with the highest share."""
+        return max(self.counts, key=lambda name: self.counts[name][0] / max(1, self.counts[name][1]))
+
+
+@dataclass(frozen=True)
+class StrengthCurve:
+    """All that the search saw, and the answer; `alpha` is None if it is infeasible."""
+
+    alpha: float | None
+    reason: str
+    tested: tuple[Tested, ...] = ()
+    control: Bound | None = None
+    base_control: Bound | None = None
+    images: int = 0
+    even_grid: int = 0  # what a grid of the same resolution and precision would have drawn
+    safe_alpha: float | None = None  # the smallest that met the first half of the rule
+    frontier: tuple[dict[str, Any], ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For strength.json: every decision in the order in which it was taken."""
+        content = asdict(self)
+        content["control"] = self.control.as_dict() if self.control else None
+        content["base_control"] = self.base_control.as_dict() if self.base_control else None
+        content["feasible"] = self.alpha is not None
+        for step, tested in zip(content["tested"], self.tested, strict=True):
+            step["worst"] = tested.worst
+        return content
+
+
+def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Tested:
+    """Draw in rounds; an input that is clearly safe draws no more, and one that is clearly broken ends the test."""
+    share = settings.share(len(inputs))
+    counts = dict.fromkeys(inputs, (0, 0))
+    open_inputs = list(inputs)
+    for _ in range(settings.rounds):
+        drawn = trial.recovery(alpha, open_inputs, settings.round)
+        for name, hits in zip(open_inputs, drawn, strict=True):
+            counts[name] = (counts[name][0] + hits, counts[name][1] + settings.round)
+        verdicts = {name: judge(*counts[name], settings.epsilon, share) for name in open_inputs}
+        open_inputs = [name for name in open_inputs if verdicts[name] == "undecided"]
+        if "broken" in verdicts.values() or not open_inputs:
+            break
+    bound = max(upper(*counts[name], share) for name in inputs)
+    images = sum(drawn for _, drawn in counts.values())
+    return Tested(alpha, role, counts, round(bound, 6), bound <= settings.epsilon, images)
+
+
+def judge(successes: int, trials: int, epsilon: float, error: float) -> Verdict:
+    """Is the share surely at most epsilon, surely above it, or neither?"""
+    if upper(successes, trials, error) <= epsilon:
+        return "safe"
+    return "broken" if lower(successes, trials, error) > epsilon else "undecided"
+
+
+def search_strength(
+    trial: Trial, tune: Sequence[str], validate: Sequence[str], settings: Strength
+) -> Iterator[StrengthCurve]:
+    """Bisection on a grid of alphas; yields the curve after each test, the last one is the answer.
+
+    Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`, only perhaps not
+    the smallest. An alpha that stays undecided counts as unsafe.
+    """
+    curve = StrengthCurve(None, "searching", base_control=trial.control(0.0, settings.control_images))
+    low, high = 0, round(settings.alpha_max / settings.resolution)
+    curve = _add(curve, test_alpha(trial, high * settings.resolution, tune, settings, "tune"))
+    yield curve
+    if not curve.tested[-1].safe:
+        yield replace(curve, reason=_unsafe(curve.tested[-1], settings))
+        return
+    while high - low > 1:
+        middle = (low + high) // 2
+        curve = _add(curve, test_alpha(trial, middle * settings.resolution, tune, settings, "tune"))
+        low, high = (low, middle) if curve.tested[-1].safe else (middle, high)
+        yield curve
+    for step in range(settings.patience + 1):
+        alpha = (high + step) * settings.resolution
+        curve = _add(curve, test_alpha(trial, alpha, validate or tune, settings, "validate"))
+        yield curve
+        if curve.tested[-1].safe:
+            yield _weigh(curve, alpha, trial, settings, len(tune))
+            return
+    yield replace(curve, reason="the held-out embeddings still draw the concept at every strength that was tried")
+
+
+def _weigh(curve: StrengthCurve, alpha: float, trial: Trial, settings: Strength, inputs: int) -> StrengthCurve:
+    """The second half of the rule, at the smallest strength that met the first."""
+    control = trial.control(alpha, settings.control_images)
+    base = curve.base_control
+    assert base is not None
+    floor = lower(control.successes, control.trials, split(settings.error, 2))
+    grid = round(settings.alpha_max / settings.resolution) * (inputs * settings.needed(inputs) + control.trials)
+    curve = replace(
+        curve,
+        control=control,
+        safe_alpha=alpha,
+        images=curve.images + control.trials + base.trials,
+        even_grid=grid,
+    )
+    if floor < base.rate - settings.delta:
+        reason = (
+            f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
+            f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}"
+        )
+        return replace(curve, reason=reason)
+    return replace(curve, alpha=alpha, reason="the smallest alpha that meets both bounds")
+
+
+def _add(curve: StrengthCurve, tested: Tested) -> StrengthCurve:
+    return replace(curve, tested=(*curve.tested, tested), images=curve.images + tested.images)
+
+
+def _unsafe(tested: Tested, settings: Strength) -> str:
+    hits, drawn = tested.counts[tested.worst]
+    return (
+        f"even at alpha_max = {settings.alpha_max:g}, {tested.worst} draws the concept in {hits} of {drawn} images; "
+        "raise strength.alpha_max, or fine-tune longer"
+    )
