@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
+from .build import BuildVector
 from .concepts import Concept, concept
 from .errors import ConfigError, unknown
 from .finetune import FineTune
@@ -36,13 +37,7 @@ class MakeImages(Settings):
 
     images: PositiveInt = 100
     controls: PositiveInt = 100
-
-
-class BuildVector(Settings):
-    """From fine-tuned weights to tau."""
-
-    subtract_control: float = Field(default=0.0, ge=0)  # tau - this much of the vector of unrelated images
-    layers: Literal["all", "down", "mid", "up", "mid+up"] = "all"
+    at_least: float = Field(default=0.3, ge=0, le=1)  # below this rate there is nothing to erase
 
 
 class Erase(Settings):
@@ -135,6 +130,8 @@ class Params(Settings):
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except FileNotFoundError:
             raise ConfigError(f"{path} is not there; run in the folder that holds params.yaml.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
         except yaml.YAMLError as error:
             raise ConfigError(f"{path} is not YAML: {error}") from error
         if not isinstance(content, dict):

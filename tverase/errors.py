@@ -8,6 +8,7 @@ TveraseError                 exit code 1
 │   ├── UnsafeWeights        4   pickled weights, which are never opened
 │   └── WrongBase            4   a task vector that belongs to other base weights
 ├── NothingToErase           5   the base model does not draw the concept
+├── Infeasible               10  no strength erases the concept and spares the rest
 ├── StorageError             6   no space, no permission, an output that cannot be written
 ├── NetworkError             7   something that has to be fetched and could not be
 ├── NumericalError           8   a loss that became NaN or infinite
@@ -60,6 +61,12 @@ class NothingToErase(TveraseError):
     """The base model does not draw the concept often enough to measure its erasure."""
 
     exit_code = 5
+
+
+class Infeasible(TveraseError):
+    """No strength meets both bounds; the frontier says what each one would cost."""
+
+    exit_code = 10
 
 
 class StorageError(TveraseError, OSError):

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,15 @@ def writing(path: Path) -> Iterator[Path]:
             raise
         raise StorageError(f"{path} cannot be written: {_STORAGE[error.errno]}.") from error
     finally:
-        remove(aside)
+        with suppress(OSError):  # what was in the way of writing is in the way of sweeping up
+            remove(aside)
 
 
 _STORAGE = {
     errno.ENOSPC: "no space is left on the disk; free some and run again, finished steps are kept",
+    errno.EPERM: "permission denied; make the folder writable or choose another one",
+    errno.EEXIST: "a file is where a folder is needed; move it away",
+    errno.EISDIR: "a folder is where a file is needed; move it away",
     errno.EACCES: "permission denied; make the folder writable or choose another one",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOTDIR: "a file is where a folder is needed; move it away",
@@ -75,7 +79,24 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str,
         except SafetensorError as error:
             # The library reports a full or unwritable disk in words only.
             raise StorageError(f"{path} cannot be written: {error}") from error
+        _settle(aside)
         read_tensors(aside)
+
+
+def _settle(path: Path) -> None:
+    """Order the metadata, which safetensors orders anew each time, and let the umask decide who may read."""
+    with path.open("r+b") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size
+        handle.seek(8)
+        handle.write(text.ljust(size))
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

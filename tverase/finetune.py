@@ -23,6 +23,7 @@ class FineTune(Settings):
     lr: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
     average: float = 0.9999  # limit of the decay of the running average of the weights
+    control: bool = False  # also fine-tune on unrelated images, for build_vector.subtract_control
 
 
 CHECKPOINT_EVERY = 50
@@ -55,4 +56,4 @@ def fine_tune(
         value = training.advance(loss, settings.lr, warm_average(training.step, settings.average))
         if checkpoint is not None and training.step % CHECKPOINT_EVERY == 0 and training.step < settings.steps:
             training.save(checkpoint)
-        yield value, training.average
+        yield value, {name: weight.clone() for name, weight in training.average.items()}

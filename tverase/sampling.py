@@ -1,6 +1,7 @@
 """The one loop that draws: noise in, images out, over a diffusers scheduler."""
 
 from collections.abc import Iterator
+from inspect import signature
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -24,12 +25,13 @@ def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tenso
 
 
 @torch.no_grad()
-def trajectory(model: Model, cond: Tensor, start: Tensor, settings: Sampling) -> Iterator[Tensor]:
+def trajectory(model: Model, cond: Tensor, start: Tensor, settings: Sampling, rng: torch.Generator | None = None) -> Iterator[Tensor]:
     """Yields the latents after each step, (B, ...); the last are the sample.
 
     cond: (B, T, D); start: standard normal noise (B, ...).
     """
     sampler = model.sampler(settings.steps)
+    noise = {"generator": rng} if "generator" in signature(sampler.step).parameters else {}
     latents = start * sampler.init_noise_sigma
     null = model.null.expand(len(cond), *model.null.shape[1:])
     both = torch.cat([null, cond]) if settings.guidance not in (0.0, 1.0) else None
@@ -41,7 +43,7 @@ def trajectory(model: Model, cond: Tensor, start: Tensor, settings: Sampling) ->
             answer = guided(conditional, unconditional, settings.guidance)
         else:
             answer = model.denoise(given, timestep.expand(len(cond)), cond if settings.guidance else null)
-        latents = sampler.step(answer, timestep, latents).prev_sample
+        latents = sampler.step(answer, timestep, latents, **noise).prev_sample
         yield latents
 
 
@@ -51,7 +53,7 @@ def draw_latents(model: Model, cond: Tensor, rng: torch.Generator, settings: Sam
     noise = model.start(len(cond), rng)
     parts = []
     for part, start in zip(cond.split(settings.batch), noise.split(settings.batch), strict=True):
-        *_, latents = trajectory(model, part, start, settings)
+        *_, latents = trajectory(model, part, start, settings, rng)
         parts.append(latents)
     return torch.cat(parts)
 

@@ -39,14 +39,18 @@ class Strength(Settings):
             raise ValueError(f"resolution {self.resolution} is larger than alpha_max {self.alpha_max}")
         return self
 
+    @property
+    def visits(self) -> int:
+        """The most alphas that a search can test."""
+        return math.ceil(math.log2(self.alpha_max / self.resolution)) + 2 + self.patience
+
     def needed(self, inputs: int) -> int:
         """Images without a single success after which one of `inputs` inputs is safe."""
         return math.ceil(math.log(self.share(inputs)) / math.log(1 - self.epsilon))
 
     def share(self, inputs: int) -> float:
         """The error of one bound: split over inputs, rounds and the alphas that a search can visit."""
-        visits = math.ceil(math.log2(self.alpha_max / self.resolution)) + 2 + self.patience
-        return split(self.error, max(1, inputs) * self.rounds * visits)
+        return split(self.error, max(1, inputs) * self.rounds * self.visits)
 
 
 class Trial(Protocol):
@@ -102,6 +106,12 @@ class StrengthCurve:
             step["worst"] = tested.worst
         return content
 
+    def as_csv(self) -> str:
+        """The frontier as a table, for `dvc plots`."""
+        lines = ["alpha,name,worst,control"]
+        lines += [f"{f['alpha']:g}," + ",".join(str(f[k]["rate"]) for k in ("name", "worst", "control")) for f in self.frontier]
+        return "\n".join(lines) + "\n"
+
 
 def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Tested:
     """Draw in rounds; an input that is clearly safe draws no more, and one that is clearly broken ends the test."""
@@ -136,8 +146,10 @@ def search_strength(
     Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`, only perhaps not
     the smallest. An alpha that stays undecided counts as unsafe.
     """
-    curve = StrengthCurve(None, "searching", base_control=trial.control(0.0, settings.control_images))
-    low, high = 0, round(settings.alpha_max / settings.resolution)
+    base = trial.control(0.0, settings.control_images)
+    curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
+    low, high = 0, math.floor(settings.alpha_max / settings.resolution + 1e-9)
+    top = high
     curve = _add(curve, test_alpha(trial, high * settings.resolution, tune, settings, "tune"))
     yield curve
     if not curve.tested[-1].safe:
@@ -148,7 +160,7 @@ def search_strength(
         curve = _add(curve, test_alpha(trial, middle * settings.resolution, tune, settings, "tune"))
         low, high = (low, middle) if curve.tested[-1].safe else (middle, high)
         yield curve
-    for step in range(settings.patience + 1):
+    for step in range(min(settings.patience, top - high) + 1):
         alpha = (high + step) * settings.resolution
         curve = _add(curve, test_alpha(trial, alpha, validate or tune, settings, "validate"))
         yield curve
@@ -169,7 +181,7 @@ def _weigh(curve: StrengthCurve, alpha: float, trial: Trial, settings: Strength,
         curve,
         control=control,
         safe_alpha=alpha,
-        images=curve.images + control.trials + base.trials,
+        images=curve.images + control.trials,
         even_grid=grid,
     )
     if floor < base.rate - settings.delta:
@@ -187,7 +199,9 @@ def _add(curve: StrengthCurve, tested: Tested) -> StrengthCurve:
 
 def _unsafe(tested: Tested, settings: Strength) -> str:
     hits, drawn = tested.counts[tested.worst]
+    if settings.round * settings.rounds < settings.needed(len(tested.counts)):
+        return f"{settings.round * settings.rounds} images of an input cannot prove epsilon; raise search_strength.rounds"
     return (
         f"even at alpha_max = {settings.alpha_max:g}, {tested.worst} draws the concept in {hits} of {drawn} images; "
-        "raise strength.alpha_max, or fine-tune longer"
+        "raise search_strength.alpha_max, or fine-tune longer"
     )

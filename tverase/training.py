@@ -54,7 +54,8 @@ class Training:
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, as if nothing had happened."""
         tensors, about = read_tensors(path)
-        if {key.partition("/")[2] for key in tensors} != set(self.parameters):
+        shapes = {key.partition("/")[2]: value.shape for key, value in tensors.items()}
+        if shapes != {name: p.shape for name, p in self.parameters.items()}:
             raise ModelError(f"{path} is a checkpoint of other weights; delete it to start anew.")
         self.step = int(about["step"])
         with torch.no_grad():

@@ -1,18 +1,28 @@
 """A model under trial: images at any strength, looked at by a judge."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from .bounds import Bound
-from .concepts import Prompt
+from .concepts import Concept, Prompt, controls
+from .inversion.diverse import Invert
+from .inversion.run import space_of
+from .inversion.sets import InversionSet
 from .judges.base import Judge, shows, verdicts
 from .models.base import Model
+from .models.text2image import TextToImage
+from .progress import Progress, Tell, silent
 from .rng import generator
 from .sampling import Sampling, draw
+from .strength import Strength, StrengthCurve
 from .vector import StateDict, TaskVector
+from .world.vocabulary import Vocabulary
+
+NAMES = 2  # prompts of rung 0 that tune; the report has all of them
 
 
 @dataclass(frozen=True)
@@ -38,22 +48,66 @@ def right(images: Tensor, prompts: Sequence[Prompt], jury: Jury) -> Tensor:
     return seen
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs that a strength is tuned and accepted on: conditionings (1, T, D), what each must not draw."""
+
+    cond: dict[str, Tensor]
+    concept: dict[str, Concept]
+    names: dict[str, list[str]]  # role -> inputs
+
+    @classmethod
+    def of(cls, model: TextToImage, concepts: Sequence[Concept], sets: Mapping[str, InversionSet], settings: Invert) -> Self:
+        """The concepts' names and the accepted embeddings for `tune`; the held-out embeddings for `validate`."""
+        cond: dict[str, Tensor] = {}
+        mine: dict[str, Concept] = {}
+        names: dict[str, list[str]] = {role: [] for role in sets}
+        for concept in concepts:
+            for prompt in concept.names[:NAMES]:
+                cond[f"{concept.slug}: {prompt}"] = model.encode([prompt])
+                mine[f"{concept.slug}: {prompt}"] = concept
+                names["tune"].append(f"{concept.slug}: {prompt}")
+            space = space_of(model, concept, settings)
+            for role, inversions in sets.items():
+                found = inversions.accepted(concept.name)
+                for item, point in zip(found.found, found.points, strict=True):
+                    cond[item.name], mine[item.name] = space.cond(point[None]).detach(), concept
+                    names[role].append(item.name)
+        return cls(cond, mine, names)
+
+
 @dataclass
 class ModelTrial:
-    """A `Trial` of theta_0 - alpha * tau. `inputs` holds the conditioning (1, T, D) of each input by name."""
+    """A `Trial` of theta_0 - alpha * tau."""
 
     model: Model
     vector: TaskVector
-    inputs: dict[str, Tensor]
-    concept: dict[str, tuple[str, Judge]]  # input -> the class it must not draw, and who looks
+    inputs: Inputs
     controls: Sequence[Prompt]
     jury: Jury
     sampling: Sampling
     seed: int
-    purpose: str
+    purpose: str = "search_strength"
     scale: dict[str, float] | None = None  # a strength for each parameter, times alpha; None is one for all
     calls: int = 0
     _edited: dict[float, StateDict] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        vector: TaskVector,
+        inputs: Inputs,
+        concepts: Sequence[Concept],
+        jury: Jury,
+        sampling: Sampling,
+        seed: int,
+        words: Vocabulary,
+    ) -> Self:
+        """The trial of a vector; unrelated prompts are all that name none of the concepts, in a random order."""
+        everything = controls(list(concepts), words)
+        order = torch.randperm(len(everything), generator=generator(seed, "search_strength/prompts")).tolist()
+        return cls(model, vector, inputs, [everything[i] for i in order], jury, sampling, seed)
 
     def at(self, alpha: float) -> Model:
         """The edited model. The last strength is kept, since it is asked for again and again."""
@@ -71,12 +125,12 @@ class ModelTrial:
 
     def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
         """For each input, in how many of `images` fresh images its concept is seen."""
-        cond = torch.cat([self.inputs[name].expand(images, -1, -1) for name in inputs])
+        cond = torch.cat([self.inputs.cond[name].expand(images, -1, -1) for name in inputs])
         drawn = draw(self.at(alpha), cond, self._rng(), self.sampling)
         hits = []
         for name, part in zip(inputs, drawn.split(images), strict=True):
-            wanted, judge = self.concept[name]
-            hits.append(int(shows(judge, part, wanted).sum()))
+            concept = self.inputs.concept[name]
+            hits.append(int(shows(self.jury.of(concept.kind), part, concept.name).sum()))
         return hits
 
     def control(self, alpha: float, images: int) -> Bound:
@@ -85,3 +139,28 @@ class ModelTrial:
         cond = self.model.encode([p.text for p in which])
         drawn = draw(self.at(alpha), cond, generator(self.seed, f"{self.purpose}/control"), self.sampling)
         return Bound(int(right(drawn, which, self.jury).sum()), images)
+
+
+def frontier(
+    trial: ModelTrial, curve: StrengthCurve, inputs: Inputs, settings: Strength, tell: Tell = silent
+) -> StrengthCurve:
+    """The curve with recovery and control around the answer, from a few images each: for people, not for the decision."""
+    centre = curve.safe_alpha or settings.alpha_max
+    names = [name for name in inputs.names["tune"] if ": " in name]
+    embeddings = [name for name in inputs.names["tune"] if ": " not in name]
+    points: list[dict[str, Any]] = []
+    for done, factor in enumerate(settings.frontier):
+        alpha, count = round(centre * factor, 4), settings.frontier_images
+        tell(Progress("drawing the frontier", done, len(settings.frontier), f"alpha {alpha:g}"))
+        counts = dict(zip(names + embeddings, trial.recovery(alpha, names + embeddings, count), strict=True))
+        worst = max(embeddings or names, key=lambda name: counts[name])
+        points.append(
+            {
+                "alpha": alpha,
+                "name": Bound(sum(counts[n] for n in names), count * len(names)).as_dict(),
+                "worst": Bound(counts[worst], count).as_dict(),
+                "worst_input": worst,
+                "control": trial.control(alpha, settings.control_images).as_dict(),
+            }
+        )
+    return replace(curve, frontier=tuple(points))

@@ -55,6 +55,8 @@ class TaskVector:
         """
         if odd := self.delta.keys() - base.keys():
             raise KeyMismatch(_explain("the model does not have", odd))
+        if isinstance(alpha, Mapping) and (odd := alpha.keys() - base.keys()):
+            raise KeyMismatch(_explain("there is a strength for what the model does not have,", odd))
         if check and self.base and (found := weights_hash(base)) != self.base:
             raise WrongBase(
                 f"this task vector was made from base weights {self.base[:12]}, the model has {found[:12]}; "

@@ -127,14 +127,14 @@ def invert(
     for last in search(model, space, anchor, bins, latents, settings, rng):
         yield last
     assert last is not None  # steps is positive
-    points, counts = last.points, hits(last.points)
+    points, losses, counts = last.points.clone(), last.losses.clone(), hits(last.points)
     for attempt in range(1, settings.restarts + 1):
         failed = [i for i, count in enumerate(counts) if count < settings.accept * settings.images]
         if not failed:
             break
         for last in search(model, space, anchor, bins[failed], latents, settings, rng):
             yield replace(last, attempt=attempt)
-        for i, point, count in zip(failed, last.points, hits(last.points), strict=True):
+        for i, point, loss, count in zip(failed, last.points, last.losses, hits(last.points), strict=True):
             if count > counts[i]:
-                points[i], counts[i] = point, count
-    yield replace(last, points=points, hits=tuple(counts))
+                points[i], losses[i], counts[i] = point, loss, count
+    yield replace(last, points=points, losses=losses, hits=tuple(counts))

@@ -74,7 +74,10 @@ class CnnJudge:
         state, about = read_tensors(path)
         if "classes" not in about:
             raise ModelError(f"{path} is not a judge: its metadata names no classes.")
-        classes = tuple(json.loads(about["classes"]))
-        net = JudgeNet(len(classes), width=state["stem.bias"].shape[0])
-        net.load_state_dict({key: w.float() if w.is_floating_point() else w for key, w in state.items()})
-        return cls(net.eval().requires_grad_(False), about["name"], classes, float(about["accuracy"]))
+        try:
+            classes = tuple(json.loads(about["classes"]))
+            net = JudgeNet(len(classes), width=state["stem.bias"].shape[0])
+            net.load_state_dict({key: w.float() if w.is_floating_point() else w for key, w in state.items()})
+            return cls(net.eval().requires_grad_(False), about["name"], classes, float(about["accuracy"]))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{path} is no whole judge: {error}") from error

@@ -1,6 +1,8 @@
 """Opening a pipeline folder safely: every file is looked at before anything is built from it."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import ModelError, NetworkError, UnsafeWeights
+from ..files import write_tensors
 from .text2image import TextToImage
 
 PICKLED = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
@@ -29,14 +32,14 @@ def open_pipeline(where: str | Path) -> Any:
     """The same as a diffusers pipeline, without a safety checker."""
     from diffusers import StableDiffusionPipeline
 
-    folder = Path(where)
-    if not folder.exists():
-        folder = _fetched(str(where))
+    folder = locate(where)
     check_folder(folder)
     try:
+        parts = {name: _whole(name, folder / name) for name in WEIGHTED}
         return StableDiffusionPipeline.from_pretrained(
             folder,
-            torch_dtype=torch.float32,
+            **parts,
+            dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
             safety_checker=None,
@@ -46,17 +49,33 @@ def open_pipeline(where: str | Path) -> Any:
         raise ModelError(f"{where} could not be opened as a Stable Diffusion pipeline: {_first_line(error)}") from error
 
 
+def _whole(name: str, part: Path) -> Any:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}[name]
+    made, info = kind.from_pretrained(part, output_loading_info=True, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    if info["missing_keys"]:
+        raise ModelError(f"{part} lacks {sorted(info['missing_keys'])[:3]}")
+    return made
+
+
+def locate(where: str | Path) -> Path:
+    """The folder of a model: the path itself, or the cached copy of a hub id, fetched if need be."""
+    return Path(where) if Path(where).exists() else _fetched(str(where))
+
+
 def check_folder(folder: Path) -> None:
     """Raise unless `folder` is a whole Stable Diffusion pipeline with readable safetensors weights."""
     index = _json(folder / "model_index.json", f"{folder} is not a diffusers pipeline folder")
-    found = index.get("_class_name")
+    found = index.get("_class_name") if isinstance(index, dict) else None
     if found not in KNOWN_PIPELINES:
-        raise ModelError(f"{folder} holds a {found}; tverase edits: {', '.join(KNOWN_PIPELINES)}.")
+        raise ModelError(f"{folder / 'model_index.json'} says that {folder} holds a {found}; tverase edits: {', '.join(KNOWN_PIPELINES)}.")
     for part in WEIGHTED:
         _json(folder / part / "config.json", f"the part `{part}` of {folder} is incomplete")
         _check_weights(folder / part)
     for part in ("tokenizer", "scheduler"):
-        if not (folder / part).is_dir():
+        if not (folder / part).is_dir() or not any((folder / part).iterdir()):
             raise ModelError(f"{folder / part} is missing; the folder is incomplete, fetch it again.")
 
 
@@ -107,29 +126,34 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
+def licence(where: str | Path) -> str:
+    """What the model card says (`license:` in its header), or "unknown"."""
+    card = locate(where) / "README.md"
+    for line in card.read_text(encoding="utf-8").splitlines() if card.exists() else []:
+        if line.startswith("license:"):
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
 def write_edited(source: str | Path, weights: dict[str, torch.Tensor], out: Path) -> None:
     """Write the pipeline in folder `source` to `out` with other UNet weights; unchanged files are hard links.
 
     The UNet is written in the precision in which `source` stores it. `out` is expected to be a fresh, unfinished path.
     """
-    import os
-    import shutil
-
-    folder = Path(source) if Path(source).exists() else _fetched(str(source))
+    folder = locate(source)
     names = sorted(p.name for p in (folder / "unet").glob("*.safetensors"))
     with safe_open(folder / "unet" / names[0], framework="pt") as handle:
         stored = handle.get_tensor(next(iter(handle.keys()))).dtype
     for item in sorted(p for p in folder.rglob("*") if p.is_file()):
         inside = item.relative_to(folder)
-        if inside.parts[0] == "unet" and ".safetensors" in item.name:
-            continue
+        weights_file = item.suffix in PICKLED or ".safetensors" in item.name
+        if weights_file and (len(inside.parts) == 1 or inside.parts[0] == "unet"):
+            continue  # the weights that the edit replaces, under whatever name
         target = out / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(item.resolve(), target)
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(item, target)
-    from ..files import write_tensors
-
     whole = {key: value.to(stored) for key, value in weights.items()}
     write_tensors(whole, out / "unet" / "diffusion_pytorch_model.safetensors", {"format": "pt"})

@@ -38,6 +38,10 @@ class TextToImage:
         weights = {name: weight.detach() for name, weight in pipe.unet.named_parameters()}
         return cls(pipe.unet, pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.scheduler, weights)
 
+    def metered(self, meter: Meter) -> Self:
+        """The same model, counting on `meter`."""
+        return replace(self, meter=meter)
+
     @property
     def device(self) -> torch.device:
         """Where the UNet lives."""

@@ -16,6 +16,7 @@ def sideways(points: Tensor, anchor: Tensor) -> Tensor:
     """
     unit = anchor / anchor.norm()
     across = points - (points @ unit)[:, None] * unit
+    across = across - (across @ unit)[:, None] * unit  # twice is enough, once is not close to the line
     length = across.norm(dim=1, keepdim=True)
     axis = torch.zeros_like(unit)
     axis[unit.abs().argmin()] = 1.0
@@ -54,5 +55,5 @@ def crowding(points: Tensor, anchor: Tensor, limit: float) -> Tensor:
     Directions are taken across the anchor, because inside a narrow bin around it all points are alike by definition.
     """
     across = sideways(points, anchor)
-    alike = across @ across.T - 2 * torch.eye(len(points))
+    alike = across @ across.T - 2 * torch.eye(len(points), device=points.device)
     return (alike - limit).clamp(min=0).sum(1)

@@ -37,7 +37,11 @@ def load_sprites(folder: Path) -> Sprites:
     index_path = folder / "index.json"
     if not index_path.exists():
         raise DataError(f"{index_path} is missing; run `python -m tasks.prepare_data` to make it.")
-    index = json.loads(index_path.read_text(encoding="utf-8"))
+    try:
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+        _ = index["styles"], index["objects"], index["others"], index["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{index_path} is damaged ({error}); `git checkout {folder}` or rebuild it.") from error
     for name, digest in index["sha256"].items():
         path = folder / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:

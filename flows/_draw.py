@@ -1,0 +1,36 @@
+"""`tverase draw`: one prompt, both models, the same noise."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from tasks._main import set_threads
+from tverase.config import Params
+from tverase.errors import DataError
+from tverase.files import writing
+from tverase.images import to_bytes
+from tverase.models.folder import open_model
+from tverase.rng import generator
+from tverase.sampling import draw
+
+SCALE = 4  # the embedded model's images are 32 pixels wide
+
+
+def side_by_side(params: Params, prompt: str, count: int, seed: int, out: Path) -> Path:
+    """Write a PNG with the base model's images above the erased model's; returns its path."""
+    set_threads(params)
+    folder = params.out / "erased"
+    if not folder.exists():
+        raise DataError(f"{folder} is not there yet; run `tverase run` first.")
+    rows = []
+    for where in (params.model, folder):
+        model = open_model(where, params.runtime.device)
+        cond = model.encode([prompt]).expand(count, -1, -1)
+        images = to_bytes(draw(model, cond, generator(seed, f"draw/{prompt}"), params.sampling))
+        rows.append(torch.cat(list(images), dim=2))
+    sheet = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())
+    scale = SCALE if images.shape[-1] <= 64 else 1
+    with writing(out) as aside:
+        sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(aside, "PNG")
+    return out

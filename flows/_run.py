@@ -1,0 +1,54 @@
+"""`tverase run`: the flow on this machine, quietly, and a summary that fits on a screen."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tasks._main import quiet
+from tverase.config import Params
+
+DEFAULTS = {
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own 20 s are too few on a busy machine
+}
+
+
+def erase(params: Params, force: tuple[str, ...], start: str | None) -> dict[str, Any]:
+    """Run the flow. Without PREFECT_API_URL a server lives for as long as the flow does."""
+    quiet()
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(Path(".prefect/storage").resolve()))
+    from .erase import erase_concept
+
+    result: dict[str, Any] = erase_concept(params, force, start)
+    return {**result, "metrics": json.loads((params.out / "metrics.json").read_text(encoding="utf-8"))}
+
+
+def summary(params: Params, result: dict[str, Any]) -> None:
+    """What came out, in at most 25 lines on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics, console = result["metrics"], Console(highlight=False)
+    console.print(f"\n[bold]{', '.join(params.concepts)}[/bold] erased at alpha {metrics['alpha']:g}\n")
+    table = Table("input", "draws it", box=None, pad_edge=False)
+    for rung, rate in metrics["recovery"].items():
+        table.add_row(f"by {rung}", f"{rate:.1%}")
+    if metrics["worst_inversion"] is not None:
+        high = f"{metrics['worst_inversion']:.1%} (all at most {metrics['worst_inversion_high']:.1%}, 95%)"
+        table.add_row("worst held-back embedding", high)
+    console.print(table)
+    control = metrics["control"]
+    console.print(
+        f"everything else: {control['base']:.1%} recognised before, {control['erased']:.1%} after "
+        f"(loss {100 * control['loss']:.1f} points, {100 * control['loss_low']:.1f} to {100 * control['loss_high']:.1f})\n"
+    )
+    reused = sum(step["reused"] for step in result["steps"].values())
+    seconds = sum(step["seconds"] for step in result["steps"].values() if not step["reused"])
+    console.print(f"steps     {len(result['steps']) - reused} run in {seconds:.0f} s, {reused} unchanged")
+    console.print(f"report    {result['report']}\npipeline  {result['erased']}")
+    console.print(f"registry  {result['model']} (version {result['version']}); `make ui` shows it")

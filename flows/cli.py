@@ -1,0 +1,121 @@
+"""The command `tverase`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tverase.errors import ConfigError, TveraseError, unknown
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Take a concept out of a text-to-image model with task vectors, and prove that it is gone.",
+    epilog="Exit codes: 0 done, 2 parameters, 3 data, 4 model, 5 nothing to erase, 6 storage, 7 network, "
+    "8 numbers, 9 MLflow, 10 no strength meets both bounds.",
+)
+
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter: finetune.steps=100.")]
+ModelAt = Annotated[str, typer.Option("--model", metavar="PATH_OR_ID", help="A Stable Diffusion folder, or a hub id.")]
+File = Annotated[Path, typer.Option("--params", help="The parameters.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+PARAMS = Path("params.yaml")
+
+
+def _load(path: Path, overrides: list[str], model: str) -> Any:
+    from tverase.config import Params
+
+    return Params.load(path, [*overrides, *([f"model={model}"] if model else [])])
+
+
+@app.command()
+def run(
+    set_: Set = [],  # noqa: B006 - typer makes a new list
+    model: ModelAt = "",
+    from_: Annotated[str, typer.Option("--from", metavar="STEP", help="Begin here; earlier results are believed.")] = "",
+    force: Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step again.")] = [],  # noqa: B006
+    params: File = PARAMS,
+    as_json: AsJson = False,
+) -> None:
+    """Erase: every step that is not up to date, then the report and the registry.
+
+    Example: tverase run --set 'concepts=[skull]' --set finetune.steps=100
+    """
+    from flows._run import erase, summary
+
+    settings = _load(params, set_, model)
+    _check_steps([*force, *([from_] if from_ else [])])
+    result = erase(settings, tuple(force), from_ or None)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        summary(settings, result)
+
+
+@app.command()
+def status(set_: Set = [], model: ModelAt = "", params: File = PARAMS, as_json: AsJson = False) -> None:  # noqa: B006
+    """Which steps are up to date, and which would run."""
+    from tasks._all import STEPS
+
+    settings = _load(params, set_, model)
+    found, stale = {}, False
+    for step in STEPS:
+        stale = stale or not step.current(settings)  # what stands on a step that runs, runs too
+        found[step.name] = "would run" if stale else "up to date"
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        typer.echo("\n".join(f"{name:<16} {state}" for name, state in found.items()))
+
+
+@app.command()
+def draw(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    out: Annotated[Path, typer.Option(help="The picture: base above, erased below, same noise.")] = Path("draw.png"),
+    count: Annotated[int, typer.Option(min=1, max=64, help="How many images of each.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    set_: Set = [],  # noqa: B006
+    model: ModelAt = "",
+    params: File = PARAMS,
+) -> None:
+    """Draw a prompt with the base and the erased model, side by side."""
+    from flows._draw import side_by_side
+
+    typer.echo(side_by_side(_load(params, set_, model), prompt, count, seed, out))
+
+
+@app.command()
+def report(set_: Set = [], params: File = PARAMS, as_json: AsJson = False) -> None:  # noqa: B006
+    """Write the report of the last run again, and say where it is."""
+    from tasks._report import write
+
+    path = write(_load(params, set_, ""))
+    typer.echo(json.dumps({"report": str(path)}) if as_json else str(path))
+
+
+def _check_steps(names: list[str]) -> None:
+    from tasks._all import STEPS
+
+    known = [step.name for step in STEPS]
+    for name in names:
+        if name not in known:
+            raise ConfigError(unknown("step", name, known))
+
+
+def main() -> None:
+    """The entry point: errors that we know are one sentence and an exit code."""
+    from tasks._main import quiet
+
+    quiet()
+    try:
+        app()
+    except TveraseError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

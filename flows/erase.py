@@ -1,0 +1,60 @@
+"""Erase a concept: the paper's method, step by step. Scheduled by prefect.yaml, run by `tverase run`."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from tasks import _all as steps
+from tasks._dvc import commit_if_params_are_in_git
+from tasks._main import quiet, set_threads
+from tasks._prefect import run_step
+from tasks._publish import publish
+from tasks._report import write
+from tasks._show import show
+from tasks._step import Record, Step
+from tasks.register import register
+from tverase.config import Params
+
+
+@flow(name="erase", flow_run_name="erase-{params.name}", validate_parameters=True)
+def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None = None) -> dict[str, Any]:
+    """Images of the concept -> fine-tuned weights -> tau -> inversions -> alpha -> erased pipeline -> proof -> registry.
+
+    force: steps to run again although nothing changed; start: the first step to run, those before it are believed.
+    """
+    quiet()
+    set_threads(params)
+    records: dict[str, Record] = {}
+
+    def run(step: Step) -> None:
+        with show(step.name) as tell:
+            records[step.name] = run_step(step, params, tell, force=step.name in force)
+
+    chosen = [step for step in steps.STEPS if not _skipped(step, params, start)]
+    for step in chosen:
+        run(step)
+    report = write(params)
+    registration = register(params, {"prefect.flow_run_id": str(flow_run.get_id() or "")})
+    commit_if_params_are_in_git(params)
+    publish(params, records, registration, report)
+    return {
+        "steps": {name: {"reused": r.reused, "seconds": r.seconds} for name, r in records.items()},
+        "report": str(report),
+        "erased": str(params.out / "erased"),
+        "model": registration.uri,
+        "version": registration.version,
+    }
+
+
+def _skipped(step: Step, params: Params, start: str | None) -> bool:
+    """A model that is given needs no training of ours; nor does what comes before `start`."""
+    names = [s.name for s in steps.STEPS]
+    if step.name in steps.MAKE_THE_MODEL and params.model != "models/emoji-sd":
+        return True
+    return start is not None and names.index(step.name) < names.index(start)
+
+
+if __name__ == "__main__":
+    erase_concept(Params.load(Path("params.yaml")))

@@ -1,0 +1,31 @@
+"""What several steps open: the model, the judges, the paths of one run."""
+
+from pathlib import Path
+
+from tverase.config import Params
+from tverase.judges.cnn import CnnJudge
+from tverase.models.folder import locate, open_model
+from tverase.models.text2image import TextToImage
+from tverase.trial import Jury
+
+from ._step import Job
+
+
+def model_path(params: Params) -> Path:
+    """The folder of the base model, fetched first if it is a hub id."""
+    return locate(params.model)
+
+
+def judge_paths(params: Params) -> dict[str, Path]:
+    """The judges' files as inputs of a step."""
+    return {f"judge/{kind}": Path(params.judges) / f"{kind}.safetensors" for kind in ("object", "style")}
+
+
+def base_model(job: Job) -> TextToImage:
+    """The base model on the device of the parameters; it counts on the job's meter."""
+    return open_model(job.params.model, job.params.runtime.device).metered(job.meter)
+
+
+def jury(job: Job) -> Jury:
+    """Both judges."""
+    return Jury(*(CnnJudge.load(path) for path in judge_paths(job.params).values()))

@@ -1,0 +1,48 @@
+"""How DVC runs a step: `python -m tasks.<step> [KEY=VALUE ...]`, with params.yaml and without Prefect."""
+
+import os
+import sys
+from pathlib import Path
+
+from tverase.config import Params
+from tverase.errors import TveraseError
+
+from ._show import show
+from ._step import Step
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+
+
+def quiet() -> None:
+    """No telemetry, and no chatter of libraries between our own lines."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def main(step: Step) -> None:
+    """Run `step` once and leave with its exit code; a mistake of the user's is one sentence on stderr."""
+    quiet()
+    try:
+        params = Params.load(Path("params.yaml"), sys.argv[1:])
+        set_threads(params)
+        with show(step.name) as tell:
+            record = step.execute(params, tell)
+    except TveraseError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    word = "unchanged" if record.reused else f"done in {record.seconds:.0f} s"
+    sys.stderr.write(f"{step.name}: {word}\n")
+
+
+def set_threads(params: Params) -> None:
+    """As many threads as params.yaml says. Several processes at once are slower than one after the other."""
+    import torch
+
+    if params.runtime.threads:
+        torch.set_num_threads(params.runtime.threads)

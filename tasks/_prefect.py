@@ -1,0 +1,54 @@
+"""A step as a Prefect task that is cached by content, and whose cached result is checked before it is believed.
+
+Prefect's own policies see paths, not contents: they would answer for an input that has changed and for an output that
+is gone (PrefectHQ/prefect #17137, #7646). Here the key is the step's own, and a record whose outputs are not whole is
+refreshed.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import CachePolicy
+
+from tverase.config import Params
+from tverase.progress import Tell
+
+from ._step import Record, Step
+
+
+class ContentPolicy(CachePolicy):
+    """The key that the step has computed from its parameters, its code and the contents of its inputs."""
+
+    def compute_key(self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any) -> str:
+        """The name keeps two steps apart, the run's name keeps two runs' outputs apart."""
+        return f"{inputs['step_name']}-{inputs['run_name']}-{inputs['key']}"
+
+
+def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> Record:
+    """The step through Prefect: cached, if its record is there and its outputs are whole."""
+    key = step.key(params, step.input_hashes(params))
+
+    @task(
+        name=step.name,
+        task_run_name=f"{step.name}-{params.name}",
+        cache_policy=ContentPolicy(),
+        persist_result=True,
+        result_serializer="json",
+        refresh_cache=force or not _believable(step, params, key),
+    )
+    def run(step_name: str, run_name: str, key: str) -> dict[str, Any]:
+        return asdict(step.execute(params, tell, force=force))
+
+    known = step.last(params)
+    record = Record(**run(step_name=step.name, run_name=params.name, key=key))
+    cached = known is not None and known.key == key and not force
+    return Record(**{**asdict(record), "reused": cached or record.reused})
+
+
+def _believable(step: Step, params: Params, key: str) -> bool:
+    """Whether a result that Prefect may hold for this key is still true on the disk."""
+    last = step.last(params)
+    return last is not None and last.key == key and last.whole()
+
+

@@ -1,0 +1,30 @@
+"""What the Prefect UI shows of a run: a summary, a table, and links."""
+
+import json
+from pathlib import Path
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from tverase.config import Params
+
+from ._step import Record
+from ._tracking import Registration
+
+
+def publish(params: Params, records: dict[str, Record], registration: Registration, report: Path) -> None:
+    """A markdown summary, a table of the steps, links to the report and to the MLflow run."""
+    key = params.name.replace("+", "-").lower()
+    metrics = json.loads((params.out / "metrics.json").read_text(encoding="utf-8"))
+    recovery = "\n".join(f"| by {rung} | {rate:.1%} |" for rung, rate in metrics["recovery"].items())
+    control = metrics["control"]
+    text = (
+        f"# {', '.join(params.concepts)} at alpha {metrics['alpha']:g}\n\n| input | draws the concept |\n|---|---|\n"
+        f"{recovery}\n\nControl: {control['base']:.1%} before, {control['erased']:.1%} after.\n\n"
+        f"Registered as `{registration.uri}`, version {registration.version}."
+    )
+    create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description="What was erased, and what it cost")
+    rows = [{"step": n, "seconds": r.seconds, "reused": r.reused, "evaluations": r.evaluations} for n, r in records.items()]
+    create_table_artifact(key=f"erase-{key}-steps", table=rows, description="The steps of this run")
+    create_link_artifact(key=f"erase-{key}-report", link=report.resolve().as_uri(), link_text="report.html")
+    if registration.run_url:
+        create_link_artifact(key=f"erase-{key}-mlflow", link=registration.run_url, link_text="MLflow run")

@@ -1,0 +1,124 @@
+"""What a run is recorded as: flat names, short texts, no secrets, and tags that lead back to code and data."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tverase.files import sha256
+
+HASH_TAG = "content_hash"
+LONGEST = 500  # characters of a parameter or tag; the whole params.yaml is among the files
+
+
+@dataclass(frozen=True)
+class Request:
+    """One finished erasure, as it is to be recorded and registered."""
+
+    experiment: str
+    model_name: str
+    alias: str
+    run_name: str
+    pipeline: Path  # a diffusers folder
+    content_hash: str  # of everything that makes this version another one
+    description: str = ""  # markdown
+    params: Mapping[str, Any] = field(default_factory=dict)  # nested; recorded as a.b.c
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # nested; what is not a number is left out
+    figures: Sequence[Path] = ()  # PNG
+    tables: Sequence[Path] = ()  # CSV
+    files: Sequence[Path] = ()
+    datasets: Mapping[str, str] = field(default_factory=dict)  # name -> sha256
+    tags: Mapping[str, str] = field(default_factory=dict)  # of the run, the model and the version
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a request ended up."""
+
+    run_id: str
+    model_name: str
+    version: int
+    uri: str  # what mlflow.pyfunc.load_model takes
+    run_url: str  # empty if there is no server that shows it
+    created: bool  # False: a version with this content was already there
+
+
+def lineage(root: Path) -> dict[str, str]:
+    """Tags that say which code, data and parameters `root` holds; what cannot be known is left out."""
+    found = {}
+    if commit := _git(root, "rev-parse", "HEAD"):
+        found["git.commit"] = commit
+        if (changed := _git(root, "status", "--porcelain")) is not None:
+            found["git.dirty"] = "true" if changed else "false"
+    for tag, name in (("dvc.lock.sha256", "dvc.lock"), ("params.sha256", "params.yaml")):
+        if (root / name).is_file():
+            found[tag] = sha256(root / name)
+    return found
+
+
+def _git(root: Path, *words: str) -> str | None:
+    try:
+        # Without the lock, a commit that someone makes meanwhile does not fail.
+        command = ["git", "--no-optional-locks", "-C", str(root), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def tags(request: Request) -> dict[str, str]:
+    """What the run, the model and its version are all marked with."""
+    given = {key_of(name): text_of(value) for name, value in request.tags.items()}
+    return {**given, HASH_TAG: request.content_hash}
+
+
+def params(nested: Mapping[str, Any]) -> dict[str, str]:
+    """Nested parameters as `a.b.c` -> text."""
+    return {key: text_of(value) for key, value in _flat(nested)}
+
+
+def metrics(nested: Mapping[str, Any]) -> dict[str, float]:
+    """Nested numbers as `a.b.c` -> float; None and text are left out."""
+    return {key: float(value) for key, value in _flat(nested) if isinstance(value, (int, float))}
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in nested.items():
+        key = f"{prefix}{key_of(name)}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def key_of(name: object) -> str:
+    """A name without the characters that MLflow refuses."""
+    return re.sub(r"[^\w\-./ ]", "_", str(name))
+
+
+def text_of(value: Any) -> str:
+    """A value as at most `LONGEST` characters: a list of plain values as `a, b`, any other list as JSON."""
+    if isinstance(value, (list, tuple)):
+        simple = all(isinstance(item, (str, int, float)) for item in value)
+        value = ", ".join(map(str, value)) if simple else json.dumps(value, default=str)
+    text = clean("null" if value is None else str(value))
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def clean(text: str) -> str:
+    """`text` without passwords in URLs and without the value of any secret that the environment holds."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and re.search(r"SECRET|PASSW|TOKEN|ACCESS_KEY|API_KEY|CREDENTIAL|AUTH_STRING", name.upper()):
+            text = text.replace(value, "***")
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
+def chunks(content: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    """`content` in parts of at most `size` entries, because a server refuses longer ones."""
+    keys = list(content)
+    for start in range(0, len(keys), size):
+        yield {key: content[key] for key in keys[start : start + size]}

@@ -1,0 +1,29 @@
+"""Base and fine-tuned weights to a task vector."""
+
+from tverase.build import build_vector
+from tverase.files import read_tensors
+
+from ._common import base_model, model_path
+from ._main import main
+from ._step import Job, Step
+
+
+def run(job: Job) -> None:
+    """tau, summed over the concepts."""
+    base = base_model(job).weights()
+    finetuned = {path.stem: read_tensors(path)[0] for path in sorted(job.inputs["finetuned"].glob("*.safetensors"))}
+    vector = build_vector(base, finetuned, job.params.build_vector)
+    vector.noting(concept=", ".join(job.params.concepts)).save(job.outputs["vector"])
+
+
+STEP = Step(
+    name="build_vector",
+    sections=("concepts", "build_vector"),
+    inputs=lambda params: {"model": model_path(params), "finetuned": params.out / "finetuned"},
+    outputs=lambda params: {"vector": params.out / "vector.safetensors"},
+    run=run,
+    code=("tverase.build", "tverase.vector"),
+)
+
+if __name__ == "__main__":
+    main(STEP)

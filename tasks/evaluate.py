@@ -1,0 +1,57 @@
+"""Base and erased model side by side, on what tuned nothing."""
+
+from tverase.evaluate import Examiner, examine, metrics, summary
+from tverase.files import read_tensors, write_json, write_tensors
+from tverase.inversion.run import space_of
+from tverase.inversion.sets import InversionSet
+from tverase.models.folder import open_model
+from tverase.report.pack import pack
+from tverase.vector import TaskVector
+from tverase.world.vocabulary import vocabulary
+
+from ._common import base_model, judge_paths, jury, model_path
+from ._main import main
+from ._step import Job, Step
+
+
+def run(job: Job) -> None:
+    """Recovery by kind of input, the held-back embeddings, and what happened to everything else."""
+    params, settings, base = job.params, job.params.evaluate, base_model(job)
+    erased = open_model(job.inputs["erased"], params.runtime.device).metered(job.meter)
+    concepts, words = params.concept_list, vocabulary()
+    found = InversionSet.load(job.inputs["inversions"] / "report.safetensors")
+    examiner = Examiner(base, erased, jury(job), words, params.sampling, params.seed, settings.shown)
+    rows = []
+    for progress, row in examine(
+        examiner, concepts, found, lambda c: space_of(base, c, params.invert), settings.images, settings.images_each
+    ):
+        job.tell(progress)
+        rows.append(row)
+    control = examiner.control(concepts, settings.controls)
+    numbers = summary(rows, control, concepts, words)
+    folder = job.outputs["evaluation"]
+    folder.mkdir()
+    alpha = float(TaskVector.load(job.inputs["tau"]).about["alpha"])
+    write_tensors(pack(rows, control, settings.shown), folder / "pictures.safetensors")
+    numbers["control"]["shown"] = [p.text for p in control.prompts[:: max(1, len(control.prompts) // settings.shown)]]
+    write_json(folder / "evaluation.json", {**numbers, "evaluations": job.meter.evaluations})
+    write_json(job.outputs["metrics"], metrics(numbers, alpha))
+
+
+STEP = Step(
+    name="evaluate",
+    sections=("seed", "concepts", "sampling", "invert", "evaluate"),
+    inputs=lambda params: {
+        "model": model_path(params),
+        "erased": params.out / "erased",
+        "tau": params.out / "tau.safetensors",
+        "inversions": params.out / "inversions",
+        **judge_paths(params),
+    },
+    outputs=lambda params: {"evaluation": params.out / "evaluation", "metrics": params.out / "metrics.json"},
+    run=run,
+    code=("tverase.evaluate", "tverase.bounds", "tverase.concepts", "tverase.sampling", "tverase.report.pack"),
+)
+
+if __name__ == "__main__":
+    main(STEP)

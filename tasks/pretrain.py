@@ -1,0 +1,34 @@
+"""The embedded model and its judges, from the sprites."""
+
+from pathlib import Path
+
+from tverase.models.build import Shape
+from tverase.pretrain.emoji import Maker
+from tverase.world.sprites import load_sprites
+from tverase.world.vocabulary import vocabulary
+
+from ._main import main
+from ._step import Job, Step
+from .prepare_data import DATA
+
+MODEL, JUDGES = Path("models/emoji-sd"), Path("models/judges")
+
+
+def run(job: Job) -> None:
+    """About two hours on two cores; it resumes where it stopped. The result is in git."""
+    words = vocabulary()
+    maker = Maker(job.params.pretrain, Shape(), load_sprites(DATA), words, job.scratch, job.tell)
+    maker.make(job.outputs["model"], job.outputs["judges"])
+
+
+STEP = Step(
+    name="pretrain",
+    sections=("pretrain",),
+    inputs=lambda _: {"sprites": DATA},
+    outputs=lambda _: {"model": MODEL, "judges": JUDGES},
+    run=run,
+    shipped=Path("records/pretrain.json"),
+)
+
+if __name__ == "__main__":
+    main(STEP)

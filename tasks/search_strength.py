@@ -1,0 +1,61 @@
+"""The smallest strength at which everything fails that should, while the rest survives."""
+
+from tverase.errors import Infeasible
+from tverase.files import read_tensors, write_json, write_text
+from tverase.inversion.sets import InversionSet
+from tverase.progress import Progress
+from tverase.strength import search_strength
+from tverase.trial import Inputs, ModelTrial, frontier
+from tverase.vector import TaskVector
+from tverase.world.vocabulary import vocabulary
+
+from ._common import base_model, judge_paths, jury, model_path
+from ._main import main
+from ._step import Job, Step
+
+
+def run(job: Job) -> None:
+    """Tune on names and `tune`, accept on `validate`; then the curve around the answer, for people."""
+    params, settings, model = job.params, job.params.search_strength, base_model(job)
+    vector = TaskVector.load(job.inputs["vector"])
+    sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
+    inputs = Inputs.of(model, params.concept_list, sets, params.invert)
+    trial = ModelTrial.of(model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary())
+    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings):
+        tested = curve.tested[-1]
+        note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
+        job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))
+    curve = frontier(trial, curve, inputs, settings, job.tell)
+    write_json(job.outputs["strength"], {**curve.as_dict(), "evaluations": job.meter.evaluations})
+    write_text(job.outputs["curve"], curve.as_csv())
+
+
+def require_alpha(answer: dict[str, object], when: str) -> float:
+    """The strength to use; `Infeasible` if there is none and the parameters do not ask for the safest one."""
+    if answer["alpha"] is not None:
+        return float(str(answer["alpha"]))
+    if when == "safest" and answer["safe_alpha"] is not None:
+        return float(str(answer["safe_alpha"]))
+    raise Infeasible(
+        f"no strength meets both bounds: {answer['reason']}. The frontier is in strength.json; allow more loss "
+        "(search_strength.delta), ask for less (search_strength.epsilon), or set "
+        "search_strength.when_infeasible=safest to go on with the smallest strength that erases."
+    )
+
+
+STEP = Step(
+    name="search_strength",
+    sections=("seed", "concepts", "sampling", "invert", "search_strength"),
+    inputs=lambda params: {
+        "model": model_path(params),
+        "vector": params.out / "vector.safetensors",
+        "inversions": params.out / "inversions",
+        **judge_paths(params),
+    },
+    outputs=lambda params: {"strength": params.out / "strength.json", "curve": params.out / "curve.csv"},
+    run=run,
+    code=("tverase.strength", "tverase.trial", "tverase.bounds", "tverase.concepts", "tverase.sampling"),
+)
+
+if __name__ == "__main__":
+    main(STEP)

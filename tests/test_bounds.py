@@ -1,0 +1,94 @@
+"""Exact bounds: they agree with SciPy, and they cover."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest
+
+from tverase.bounds import Bound, lower, split, upper, worst
+from tverase.errors import ConfigError
+
+CASES = [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (1, 64), (17, 64), (63, 64), (5, 320), (300, 320)]
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
+@pytest.mark.parametrize(("successes", "trials"), CASES)
+def test_interval_is_scipys(successes: int, trials: int, confidence: float) -> None:
+    bound = Bound(successes, trials, confidence)
+    expected = binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    assert (bound.low, bound.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("successes", "trials"), CASES)
+def test_one_sided_bounds_are_scipys(successes: int, trials: int) -> None:
+    for error in (0.2, 0.05, 1e-4):
+        high = binomtest(successes, trials, alternative="less").proportion_ci(1 - error, method="exact").high
+        low = binomtest(successes, trials, alternative="greater").proportion_ci(1 - error, method="exact").low
+        assert upper(successes, trials, error) == pytest.approx(high, abs=1e-9)
+        assert lower(successes, trials, error) == pytest.approx(low, abs=1e-9)
+
+
+@pytest.mark.parametrize("trials", [1, 5, 16, 53])
+def test_intervals_cover(trials: int) -> None:
+    """Every outcome is enumerated: those whose interval holds p have together at least the promised probability."""
+    outcomes = np.arange(trials + 1)
+    for confidence in (0.8, 0.95):
+        bounds = [Bound(int(k), trials, confidence) for k in outcomes]
+        low, high = np.array([b.low for b in bounds]), np.array([b.high for b in bounds])
+        for p in np.linspace(0.005, 0.995, 67):
+            covered = (low <= p) & (p <= high)
+            assert binom.pmf(outcomes[covered], trials, p).sum() >= confidence - 1e-12
+
+
+@pytest.mark.parametrize("trials", [4, 16, 64])
+def test_one_sided_bounds_cover(trials: int) -> None:
+    outcomes, error = np.arange(trials + 1), 0.05
+    high = np.array([upper(int(k), trials, error) for k in outcomes])
+    low = np.array([lower(int(k), trials, error) for k in outcomes])
+    for p in np.linspace(0.005, 0.995, 67):
+        assert binom.pmf(outcomes[high >= p], trials, p).sum() >= 1 - error - 1e-12
+        assert binom.pmf(outcomes[low <= p], trials, p).sum() >= 1 - error - 1e-12
+
+
+def test_split_bounds_hold_together() -> None:
+    """The chance that any of ten bounds misses is at most the error, whatever the shares are."""
+    shares, trials, error = np.linspace(0.02, 0.4, 10), 32, 0.05
+    each = split(error, len(shares))
+    high = np.array([upper(k, trials, each) for k in range(trials + 1)])
+    holds = np.prod([binom.pmf(np.flatnonzero(high >= p), trials, p).sum() for p in shares])
+    assert holds >= 1 - error
+    assert each == pytest.approx(error / 10)
+
+
+def test_nothing_drawn_says_nothing() -> None:
+    assert (Bound(0, 0).low, Bound(0, 0).rate, Bound(0, 0).high) == (0.0, 0.0, 1.0)
+
+
+def test_more_images_narrow_the_interval() -> None:
+    widths = [Bound(n // 4, n).high - Bound(n // 4, n).low for n in (8, 32, 128, 512)]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_worst_is_the_highest_rate_with_a_bound_for_all() -> None:
+    bounds = {"name": Bound(1, 40), "synonyms": Bound(6, 40), "v1": Bound(0, 4)}
+    name, bound, high = worst(bounds, error=0.06)
+    assert (name, bound) == ("synonyms", bounds["synonyms"])
+    assert high == pytest.approx(max(upper(b.successes, b.trials, 0.02) for b in bounds.values()))
+    assert high == pytest.approx(upper(0, 4, 0.02))  # little is known of v1, so it sets the bound and not the rate
+
+
+def test_as_dict_says_everything() -> None:
+    found = Bound(3, 10).as_dict()
+    assert found == {"rate": 0.3, "low": 0.0667, "high": 0.6525, "successes": 3, "trials": 10}  # the textbook interval
+
+
+@pytest.mark.parametrize(("successes", "trials", "confidence"), [(-1, 5, 0.9), (6, 5, 0.9), (1, 5, 0.0), (1, 5, 1.0)])
+def test_the_impossible_is_refused(successes: int, trials: int, confidence: float) -> None:
+    with pytest.raises(ConfigError, match=r"impossible|has to lie between"):
+        Bound(successes, trials, confidence)
+
+
+def test_empty_comparisons_are_refused() -> None:
+    with pytest.raises(ConfigError, match="0 comparisons"):
+        split(0.05, 0)
+    with pytest.raises(ConfigError, match="no inputs"):
+        worst({})

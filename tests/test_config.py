@@ -1,0 +1,187 @@
+"""params.yaml: mistakes are found before any work, and said in a way that helps."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tverase.concepts import concept, controls, neighbours
+from tverase.config import Params
+from tverase.errors import ConfigError
+from tverase.world.vocabulary import Vocabulary
+
+
+def mistake(content: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Params.parse(content)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_nothing_said_is_the_default() -> None:
+    params = Params.parse({})
+    assert (params.name, params.concepts, params.seed) == ("bomb", ("bomb",), 0)
+    assert params.out == Path("outputs/bomb")
+    assert params.section("finetune") == params.finetune
+    assert params.section("register").alias == "candidate"
+    assert params.section("seed") == 0
+
+
+def test_a_file_is_read_and_its_sections_reach_their_types(tmp_path: Path) -> None:
+    path = written(tmp_path, "concepts: [skull, noto]\nfinetune: {steps: 7, lr: 1.0e-3}\nregister: {alias: live}\n")
+    params = Params.load(path)
+    assert params.name == "skull+noto"
+    assert (params.finetune.steps, params.finetune.lr, params.register_.alias) == (7, 1e-3, "live")
+    assert [c.kind for c in params.concept_list] == ["object", "style"]
+    with pytest.raises(ValidationError, match="frozen"):
+        params.seed = 3  # type: ignore[misc]
+
+
+def test_the_repositorys_own_file_is_valid() -> None:
+    path = Path(__file__).parents[1] / "params.yaml"
+    if not path.exists():
+        pytest.skip("no params.yaml is written yet")
+    assert Params.load(path).concepts
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"finetune": {"setps": 3}}, ["unknown parameter 'finetune.setps'", "did you mean 'steps'", "weight_decay"]),
+        ({"fintune": {}}, ["unknown parameter 'fintune'", "did you mean 'finetune'", "search_strength"]),
+        ({"register": {"alais": "x"}}, ["unknown parameter 'register.alais'", "did you mean 'alias'"]),
+        ({"build_vector": {"layers": "top"}}, ["build_vector.layers", "'all'", "'mid+up'", "got 'top'"]),
+        ({"finetune": {"steps": 0}}, ["finetune.steps", "greater than 0", "got 0"]),
+        ({"finetune": {"steps": "many"}}, ["finetune.steps", "valid integer", "got 'many'"]),
+        ({"search_strength": {"epsilon": 1.5}}, ["search_strength.epsilon", "less than 1"]),
+        ({"search_strength": {"resolution": 9}}, ["resolution 9.0 is larger than alpha_max 4.0"]),
+        ({"invert": {"bins": [[0.5, 0.2]]}}, ["the bin [0.5, 0.2] is not a range"]),
+        ({"finetune": 3}, ["finetune"]),
+        ({"seed": 1, "finetune": {"setps": 1}, "sampling": {"steps": -1}}, ["finetune.setps", "sampling.steps"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_path_and_the_choices(content: dict[str, object], said: list[str]) -> None:
+    message = mistake(content)
+    assert [part for part in said if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("bom", "'bomb'"), ("skul", "'skull'"), ("notoo", "'noto'"), ("slotmachine", "'slot machine'")],
+)
+def test_an_unknown_concept_suggests_the_nearest(name: str, suggestion: str) -> None:
+    message = mistake({"concepts": [name]})
+    assert f"unknown concept '{name}'; did you mean" in message
+    assert suggestion in message.partition("There are:")[0]
+
+
+@pytest.mark.parametrize("concepts", [[], ["bomb", "bomb"], "bomb", None, [3]])
+def test_concepts_that_are_no_list_of_concepts(concepts: object) -> None:
+    assert "concept" in mistake({"concepts": concepts})
+
+
+def test_the_name_has_to_fit_the_concepts() -> None:
+    assert (
+        Params.parse({"name": "slot-machine+bomb", "concepts": ["slot machine", "bomb"]}).out.name
+        == "slot-machine+bomb"
+    )
+    assert "name is 'skull'; for these concepts it has to be 'bomb'" in mistake({"name": "skull", "concepts": ["bomb"]})
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: bomb\nconcepts: [bomb]\nfinetune: {steps: 7, batch: 4}\n")
+    params = Params.load(
+        path, ["finetune.steps=100", "seed=3", "erase.alpha=1.5", "sampling.guidance=2", "register.alias=x"]
+    )
+    assert (params.finetune.steps, params.finetune.batch) == (100, 4)
+    assert (params.seed, params.erase.alpha, params.sampling.guidance, params.register_.alias) == (3, 1.5, 2.0, "x")
+    assert Params.load(path).finetune.steps == 7
+
+
+@pytest.mark.parametrize(("override", "name"), [("concepts=skull", "skull"), ("concepts=[skull, noto]", "skull+noto")])
+def test_overriding_the_concepts_renames_the_run(tmp_path: Path, override: str, name: str) -> None:
+    path = written(tmp_path, "name: bomb\nconcepts: [bomb]\n")
+    assert Params.load(path, [override]).name == name
+
+
+def test_an_override_of_an_empty_section(tmp_path: Path) -> None:
+    assert Params.load(written(tmp_path, "seed: 1\n"), ["finetune.steps=5"]).finetune.steps == 5
+    assert Params.load(written(tmp_path, ""), ["finetune.steps=5"]).finetune.steps == 5
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("finetune.steps", "is not an override; write KEY=VALUE"),
+        ("=3", "is not an override"),
+        ("finetune.setps=3", "unknown parameter 'finetune.setps'; did you mean 'steps'"),
+        ("seed.deep=3", "seed is a value and has nothing inside"),
+        ("finetune.steps=[1", "is not YAML"),
+        ("finetune.steps=", "finetune.steps"),
+        ("concepts=bom", "did you mean 'bomb'"),
+    ],
+)
+def test_an_override_that_is_none(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Params.load(written(tmp_path, "seed: 1\n"), [override])
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n- b\n", "has to hold a mapping"),
+        ("just words", "has to hold a mapping"),
+        ("a: [1", "is not YAML"),
+        ("a: ä", "'a'"),
+    ],
+)
+def test_a_file_that_is_no_mapping(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=r"params\.yaml") as caught:
+        Params.load(written(tmp_path, text))
+    assert said in str(caught.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"params\.yaml is not there; run in the folder that holds"):
+        Params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("damage", ["folder", "bytes"])
+def test_an_unreadable_file(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.mkdir() if damage == "folder" else path.write_bytes(b"seed: \xff\xfe")
+    with pytest.raises(ConfigError, match=r"params\.yaml"):
+        Params.load(path)
+
+
+def test_every_concept_has_prompts_that_name_it(words: Vocabulary) -> None:
+    for name in (*words.names, *words.styles):
+        made = concept(name, words)
+        prompts = [prompt for rung in made.rungs.values() for prompt in rung]
+        assert all(rung for rung in made.rungs.values())
+        assert len(set(prompts)) == len(prompts)
+        assert all(f" {name}" in prompt for prompt in (*made.names, *made.compositions))
+        assert made.template.count("{}") == 1
+
+
+def test_controls_have_nothing_to_do_with_the_concepts(words: Vocabulary) -> None:
+    gone = [concept("bomb", words), concept("noto", words)]
+    prompts = controls(gone, words)
+    assert len({p.text for p in prompts}) == (len(words.names) - 1) * (len(words.styles) - 1)
+    assert not [p for p in prompts if p.thing == "bomb" or p.style == "noto" or "bomb" in p.text or "noto" in p.text]
+
+
+def test_neighbours_are_of_the_same_group(words: Vocabulary) -> None:
+    near = neighbours(concept("bomb", words), words)
+    assert "dagger" in near
+    assert "bomb" not in near
+    assert {words.thing(name).group for name in near} == {"unsafe"}
+    assert set(neighbours(concept("noto", words), words)) == set(words.styles) - {"noto"}

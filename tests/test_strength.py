@@ -1,0 +1,265 @@
+"""The search for alpha, on trials whose true curves are known."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tverase import bounds, strength
+from tverase.bounds import Bound
+from tverase.config import Params
+from tverase.strength import Strength, StrengthCurve, search_strength
+
+Curve = Callable[[float], float]
+
+
+def falling(middle: float, width: float = 0.1) -> Curve:
+    """Recovery that falls from one to zero around `middle`."""
+    return lambda alpha: 1 / (1 + math.exp(min(50.0, (alpha - middle) / width)))
+
+
+def always(rate: float) -> Curve:
+    return lambda _: rate
+
+
+@dataclass
+class KnownTrial:
+    """A `Trial` that flips coins: one curve for each input, one for the control; it counts its own images."""
+
+    curves: dict[str, Curve]
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    kept: Curve = lambda _: 0.95
+    drawn: int = 0
+    alphas: list[float] = field(default_factory=list)
+
+    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
+        self.drawn += len(inputs) * images
+        self.alphas.append(alpha)
+        return [int(self.rng.binomial(images, self.curves[name](alpha))) for name in inputs]
+
+    def control(self, alpha: float, images: int) -> Bound:
+        self.drawn += images
+        return Bound(int(self.rng.binomial(images, self.kept(alpha))), images)
+
+
+@dataclass
+class Scripted(KnownTrial):
+    """The same without chance: each input has its rate in every round, rounded."""
+
+    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
+        super().recovery(alpha, inputs, images)
+        return [round(images * self.curves[name](alpha)) for name in inputs]
+
+
+@pytest.fixture(autouse=True)
+def remembered_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real bounds, each computed once: a search asks for the same few thousands of times."""
+    monkeypatch.setattr(strength, "upper", cache(bounds.upper))
+    monkeypatch.setattr(strength, "lower", cache(bounds.lower))
+
+
+def answer(trial: KnownTrial, tune: Sequence[str], validate: Sequence[str] = (), **settings: Any) -> StrengthCurve:
+    *_, last = search_strength(trial, tune, validate, Strength(**settings))
+    return last
+
+
+def first_below(curves: Sequence[Curve], rate: float, step: float) -> float:
+    """The smallest alpha of the grid at which every true recovery is at most `rate`."""
+    return next(k * step for k in range(1000) if max(curve(k * step) for curve in curves) <= rate)
+
+
+def test_the_answer_is_safe_and_not_absurdly_strong() -> None:
+    """In 200 searches over random worlds the true worst recovery is at most epsilon, as often as promised."""
+    unsafe, weak, missing, excess = 0, 0, 0, []
+    for run in range(200):
+        rng = np.random.default_rng(run)
+        names = [f"v{i}" for i in range(6)]
+        curves = {name: falling(rng.uniform(0.6, 1.2), rng.uniform(0.04, 0.12)) for name in names}
+        settings = Strength()
+        *_, found = search_strength(KnownTrial(curves, rng), names[:3], names[3:], settings)
+        if found.alpha is None:
+            missing += 1
+            continue
+        every = list(curves.values())
+        unsafe += max(curve(found.alpha) for curve in every) > settings.epsilon
+        weak += found.alpha < first_below(every, settings.epsilon, settings.resolution)
+        excess.append(found.alpha - first_below(every, 5e-4, settings.resolution))
+    assert unsafe <= 10  # 5% of 200; each bound is exact, so it is far fewer
+    assert weak <= 10
+    assert missing <= 20  # the held-out inputs can lie further off than `patience` goes
+    assert max(excess) <= 2 * settings.resolution + 1e-9
+    assert np.mean(excess) < 0  # the smallest alpha, not a careful one
+
+
+def test_a_broken_input_is_never_called_safe() -> None:
+    """Just above epsilon, where a careless search passes most easily: safe in at most 5% of tests."""
+    settings, curves = Strength(epsilon=0.15), {f"v{i}": always(0.16) for i in range(2)}
+    verdicts = [
+        strength.test_alpha(KnownTrial(curves, np.random.default_rng(run)), 1.0, list(curves), settings, "tune").safe
+        for run in range(300)
+    ]
+    assert sum(verdicts) <= 15
+
+
+def test_the_error_is_split_over_every_look() -> None:
+    """No search looks at more bounds than its error was split over, not even one that stays undecided for long."""
+    settings = Strength(round=16, rounds=4, patience=3)
+    trial = Scripted({"tune": lambda alpha: 0.125 if alpha < 1 else 0.0, "held": always(0.125)})
+    *_, found = search_strength(trial, ["tune"], ["held"], settings)
+    looks = sum(images // settings.round for tested in found.tested for _, images in tested.counts.values())
+    assert looks == len(trial.alphas) > 30
+    assert looks * settings.share(1) <= settings.error + 1e-12
+    assert settings.share(5) == pytest.approx(settings.share(1) / 5)
+
+
+def test_the_search_is_a_bisection() -> None:
+    trial = Scripted({"v": falling(1.0, 0.01)})
+    found = answer(trial, ["v"], ["v"], alpha_max=4.0, resolution=0.125)
+    assert found.alpha == pytest.approx(1.125)
+    assert found.reason == "the smallest alpha that meets both bounds"
+    assert found.safe_alpha == found.alpha
+    visited = [tested.alpha for tested in found.tested]
+    assert len(visited) == 1 + math.log2(4.0 / 0.125) + 1  # the top, the halvings, one validation
+    assert [tested.role for tested in found.tested] == ["tune"] * 6 + ["validate"]
+    assert found.images < found.even_grid / 3
+
+
+def test_the_same_alphas_whatever_the_order_of_inputs() -> None:
+    curves = {"a": falling(0.5, 0.01), "b": falling(1.5, 0.01)}
+    first, second = (answer(Scripted(curves), names, names) for names in (["a", "b"], ["b", "a"]))
+    assert first.alpha == second.alpha == pytest.approx(1.625)
+
+
+def test_stricter_inputs_that_were_held_out_raise_alpha() -> None:
+    trial = Scripted({"tune": falling(1.0, 0.01), "held": falling(1.2, 0.01)})
+    found = answer(trial, ["tune"], ["held"], patience=3)
+    assert found.alpha == pytest.approx(1.25)
+    assert [tested.safe for tested in found.tested if tested.role == "validate"] == [False, True]
+
+
+def test_infeasible_when_control_falls() -> None:
+    trial = Scripted({"v": falling(1.0)}, kept=lambda alpha: 0.95 if alpha < 0.5 else 0.4)
+    found = answer(trial, ["v"], ["v"], delta=0.25)
+    assert found.alpha is None
+    assert found.safe_alpha == pytest.approx(1.375, abs=0.13)
+    assert f"at alpha {found.safe_alpha:g}" in found.reason
+    assert "more than delta = 25.0%" in found.reason
+    assert found.control is not None
+    assert found.control.rate < 0.5
+
+
+def test_infeasible_when_too_few_controls_show_that_it_holds() -> None:
+    """The rate falls by less than delta, but 20 images cannot show that; 2,000 can."""
+    curves, kept = {"v": falling(1.0)}, lambda alpha: 0.95 if alpha == 0 else 0.75
+    few, many = (answer(Scripted(curves, kept=kept), ["v"], control_images=count) for count in (20, 2000))
+    assert few.alpha is None
+    assert many.alpha == few.safe_alpha == pytest.approx(1.375, abs=0.13)
+
+
+def test_infeasible_when_alpha_max_is_too_small() -> None:
+    found = answer(Scripted({"good": falling(0.5), "bad": falling(3.0)}), ["good", "bad"], alpha_max=2.0)
+    assert (found.alpha, found.safe_alpha, len(found.tested)) == (None, None, 1)
+    assert "even at alpha_max = 2, bad draws the concept in" in found.reason
+
+
+def test_the_advice_names_a_parameter_that_exists() -> None:
+    found = answer(Scripted({"v": always(1.0)}), ["v"])
+    advised = [word.strip(",.;") for word in found.reason.split() if word.strip(",.;").endswith(".alpha_max")]
+    assert len(advised) == 1
+    section, _, key = advised[0].partition(".")
+    assert section in Params.model_fields
+    assert key in type(getattr(Params(name="bomb"), section)).model_fields
+
+
+def test_infeasible_when_the_held_out_inputs_never_agree() -> None:
+    found = answer(Scripted({"tune": falling(0.5), "held": always(0.9)}), ["tune"], ["held"], patience=2)
+    assert found.alpha is None
+    assert [tested.role for tested in found.tested].count("validate") == 3
+    assert "held-out" in found.reason
+
+
+def test_too_few_images_to_prove_anything_is_said() -> None:
+    """Nothing is ever drawn, but 2 rounds of 8 cannot show it: more images would help, a larger alpha would not."""
+    found = answer(Scripted({"v": always(0.0)}), ["v"], round=8, rounds=2)
+    assert found.alpha is None
+    assert "alpha_max" not in found.reason
+    assert "images" in found.reason or "rounds" in found.reason
+
+
+@pytest.mark.parametrize("resolution", [0.125, 0.3, 1.5])
+@pytest.mark.parametrize("held", [always(0.9), falling(1.0)])
+def test_no_alpha_above_alpha_max_is_tried(resolution: float, held: Curve) -> None:
+    trial = Scripted({"tune": falling(1.9, 0.01), "held": held})
+    answer(trial, ["tune"], ["held"], alpha_max=2.0, resolution=resolution)
+    assert max(trial.alphas) <= 2.0
+
+
+def one(curves: dict[str, Curve], **settings: Any) -> strength.Tested:
+    return strength.test_alpha(Scripted(curves), 1.0, list(curves), Strength(**settings), "tune")
+
+
+def test_undecided_counts_as_unsafe() -> None:
+    tested = one({"v": always(0.125)}, round=16, rounds=4)  # 8 of 64 under an epsilon of 15%
+    assert tested.counts == {"v": (8, 64)}
+    assert strength.judge(8, 64, 0.15, Strength().share(1)) == "undecided"
+    assert not tested.safe
+
+
+def test_safe_inputs_stop_costing_images() -> None:
+    tested = one({"clean": always(0.0), "unsure": always(0.125)}, round=16, rounds=8)
+    needed = Strength(round=16, rounds=8).needed(2)
+    assert tested.counts["clean"] == (0, 16 * math.ceil(needed / 16))
+    assert tested.counts["unsure"] == (16, 128)
+    assert tested.images == sum(images for _, images in tested.counts.values())
+
+
+def test_a_broken_input_ends_the_test() -> None:
+    tested = one({"clean": always(0.0), "broken": always(1.0)}, round=16, rounds=4)
+    assert tested.counts == {"clean": (0, 16), "broken": (16, 16)}
+    assert (tested.safe, tested.worst) == (False, "broken")
+
+
+@pytest.mark.parametrize("inputs", [1, 6, 40])
+def test_needed_images_are_needed_and_enough(inputs: int) -> None:
+    settings = Strength()
+    needed, share = settings.needed(inputs), settings.share(inputs)
+    assert bounds.upper(0, needed, share) <= settings.epsilon < bounds.upper(0, needed - 1, share)
+
+
+OUTCOMES: dict[str, tuple[dict[str, Curve], Curve]] = {
+    "found": ({"tune": falling(1.0), "held": falling(1.1)}, always(0.95)),
+    "control falls": ({"tune": falling(1.0), "held": falling(1.1)}, lambda alpha: 0.9 if alpha == 0 else 0.3),
+    "alpha_max too small": ({"tune": always(0.9), "held": falling(1.0)}, always(0.95)),
+    "held out disagree": ({"tune": falling(1.0), "held": always(0.9)}, always(0.95)),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_images_counted_are_images_drawn(outcome: str) -> None:
+    curves, kept = OUTCOMES[outcome]
+    trial = KnownTrial(curves, kept=kept)
+    found = answer(trial, ["tune"], ["held"])
+    assert (found.alpha is None) == (outcome != "found")
+    assert found.images == trial.drawn
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_the_curve_is_json(outcome: str) -> None:
+    curves, kept = OUTCOMES[outcome]
+    found = answer(KnownTrial(curves, kept=kept), ["tune"], ["held"])
+    content = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert content["feasible"] == (content["alpha"] is not None) == (outcome == "found")
+    assert content["reason"] == found.reason
+    assert [step["worst"] for step in content["tested"]] == [tested.worst for tested in found.tested]
+    assert content["base_control"]["trials"] == Strength().control_images
+
+
+def test_every_step_is_yielded() -> None:
+    steps = list(search_strength(KnownTrial({"v": falling(1.0)}), ["v"], ["v"], Strength()))
+    assert [len(step.tested) for step in steps[:-1]] == list(range(1, len(steps)))
+    assert all(step.alpha is None for step in steps[:-1])

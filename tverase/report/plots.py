@@ -1,0 +1,52 @@
+"""Figures: strength curve, recovery by kind of input, control by class, inversion by bin of similarity."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..files import writing
+from . import panels
+from .facts import Facts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SVG = {"svg.fonttype": "none", "svg.hashsalt": "tverase"}  # text stays text; the same ids every time
+
+
+def figures(facts: Facts) -> dict[str, "Figure"]:
+    """All figures by name; one that has nothing to show says so."""
+    return {
+        "strength": panels.strength(facts),
+        "recovery": panels.recovery(facts),
+        "control_objects": panels.losses(facts, "by_object", "objects"),
+        "control_styles": panels.losses(facts, "by_style", "styles"),
+        "inversion": panels.inversion(facts),
+    }
+
+
+def write_plots(facts: Facts, folder: Path, dpi: int = 150) -> None:
+    """One PNG for each figure; the same facts give the same bytes."""
+    for name, figure in figures(facts).items():
+        with writing(folder / f"{name}.png") as aside:
+            figure.savefig(aside, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+
+
+def svg(figure: "Figure") -> str:
+    """The figure as SVG that follows the page's light or dark scheme by itself."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_SVG):
+        figure.savefig(
+            buffer, format="svg", facecolor="none", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
+    names = {colour: f"--c{i}" for i, colour in enumerate(panels.DARK)}
+    light = "".join(f"{name}:{colour};" for colour, name in names.items())
+    dark = "".join(f"{name}:{panels.DARK[colour]};" for colour, name in names.items())
+    for colour, name in names.items():
+        text = text.replace(colour, f"var({name})")
+    style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    return text.replace("<defs>", f"{style}<defs>", 1)

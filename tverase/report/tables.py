@@ -1,0 +1,91 @@
+"""The numbers of a report as CSV files, in an order that does not change."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..files import write_text
+from .facts import Facts
+from .words import found
+
+Row = Sequence[Any]
+
+
+def write_tables(facts: Facts, folder: Path) -> None:
+    """recovery.csv, control.csv, strength.csv (for `dvc plots`), search.csv and inversions.csv."""
+    for name, (header, rows) in tables(facts).items():
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        write_text(folder / f"{name}.csv", text.getvalue())
+
+
+def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
+    """Header and rows of every table, by name; an empty cell is a number that was not measured."""
+    return {
+        "recovery": (
+            ["concept", "rung", "input", "bin_low", "bin_high", *_ends("base"), *_ends("erased")],
+            list(_recovery(facts)),
+        ),
+        "control": (
+            ["group", "name", "neighbour", *_ends("base"), *_ends("erased"), "loss", "loss_low", "loss_high"],
+            list(_control(facts)),
+        ),
+        "strength": (
+            ["alpha", *(f"{key}{end}" for key in ("name", "worst", "control") for end in ("", "_low", "_high"))],
+            [_frontier(entry) for entry in facts.strength.get("frontier", ())],
+        ),
+        "search": (
+            ["step", "alpha", "role", "safe", "upper", "worst", "worst_successes", "worst_images", "images"],
+            list(_search(facts)),
+        ),
+        "inversions": (
+            ["role", "concept", "name", "bin_low", "bin_high", "cosine", "hits", "drawn", "accepted"],
+            [_inversion(item) for item in facts.inversions.get("found", ())],
+        ),
+    }
+
+
+def _ends(model: str) -> list[str]:
+    return [f"{model}_{part}" for part in ("successes", "trials", "rate", "low", "high")]
+
+
+def _bound(bound: dict[str, Any]) -> list[Any]:
+    return [bound[part] for part in ("successes", "trials", "rate", "low", "high")]
+
+
+def _recovery(facts: Facts) -> Iterable[Row]:
+    for row in facts.summary["rows"]:
+        item = found(facts, row["concept"], row["input"]) if row["rung"] == "inversion" else None
+        ends = [item["low"], item["high"]] if item else ["", ""]
+        yield [row["concept"], row["rung"], row["input"], *ends, *_bound(row["base"]), *_bound(row["erased"])]
+
+
+def _control(facts: Facts) -> Iterable[Row]:
+    control = facts.summary["control"]
+    groups = {"all": {"all": control["all"], "objects": control["objects"], "styles": control["styles"]}}
+    groups |= {"object": control["by_object"], "style": control["by_style"]}
+    for group, pairs in groups.items():
+        for name, pair in pairs.items():
+            near = name in control["neighbours"] and group != "all"
+            loss = [pair["loss"], pair["loss_low"], pair["loss_high"]]
+            yield [group, name, near, *_bound(pair["base"]), *_bound(pair["erased"]), *loss]
+
+
+def _frontier(entry: dict[str, Any]) -> Row:
+    three = (entry[key] for key in ("name", "worst", "control"))
+    return [entry["alpha"], *(bound[end] for bound in three for end in ("rate", "low", "high"))]
+
+
+def _search(facts: Facts) -> Iterable[Row]:
+    for step, tested in enumerate(facts.strength.get("tested", ()), 1):
+        hits, drawn = tested["counts"][tested["worst"]]
+        decision = [tested["alpha"], tested["role"], tested["safe"], tested["upper"]]
+        yield [step, *decision, tested["worst"], hits, drawn, tested["images"]]
+
+
+def _inversion(item: dict[str, Any]) -> Row:
+    return [item[key] for key in ("role", "concept", "name", "low", "high", "cosine", "hits", "drawn", "accepted")]
