@@ -1,13 +1,14 @@
 """The result as a version in the MLflow registry, waiting for a person's review."""
 
 import json
-import os
 from pathlib import Path
 
 from tverase.config import Params
+from tverase.report.verdict import verdict
 from tverase.vector import TaskVector
 
 from ._all import STEPS
+from ._report import gather
 from ._tracking import Registration, Request, lineage, record_and_register
 
 
@@ -20,7 +21,6 @@ def register(params: Params, links: dict[str, str]) -> Registration:
     records = {step.name: step.last(params) for step in STEPS}
     digests = {path: digest for record in records.values() if record for path, digest in record.outputs.items()}
     tau = TaskVector.load(out / "tau.safetensors")
-    evaluation = out / "evaluation"
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     tags = {"concept": ", ".join(params.concepts), "alpha": tau.about["alpha"], "base_weights": tau.base, **links}
     files = [Path("params.yaml"), Path("dvc.lock"), out / "report.html", out / "strength.json", out / "tau.safetensors"]
@@ -32,20 +32,19 @@ def register(params: Params, links: dict[str, str]) -> Registration:
             run_name=f"erase-{params.name}",
             params=params.model_dump(mode="json", by_alias=True),
             metrics=metrics,
-            figures=sorted((evaluation / "plots").glob("*.png")),
-            tables=sorted((evaluation / "tables").glob("*.csv")),
+            figures=sorted((out / "plots").glob("*.png")),
+            tables=sorted((out / "tables").glob("*.csv")),
             files=[path for path in files if path.exists()],
             datasets={name: digests[name] for name in digests if name.endswith(("images.safetensors", "inversions"))},
             tags=tags | lineage(Path.cwd()),
             pipeline=out / "erased",
             content_hash=digests[str(out / "erased")],
-            description=describe(params, metrics),
+            description=describe(params),
         )
     )
 
 
-def describe(params: Params, metrics: dict[str, object]) -> str:
-    """What a reviewer reads first, as markdown."""
-    from tverase.report.words import verdict
-
-    return f"## {', '.join(params.concepts)} erased\n\n{verdict(metrics)}\n\nRun: `{os.path.basename(Path.cwd())}/{params.out}`"
+def describe(params: Params) -> str:
+    """What a reviewer reads first, as markdown: the report's verdict and where the rest is."""
+    answer = verdict(gather(params))
+    return f"## {answer.title}\n\n{answer.why}\n\nThe whole report is among the run's artifacts: `report.html`."
