@@ -46,7 +46,9 @@ def main() -> None:
             if None not in wanted:
                 classes = torch.tensor([judges[kind].classes.index(w) for w in wanted])
                 found[kind] = Bound(int((verdicts(judges[kind], images) == classes).sum()), len(prompts))
-        print(name, {kind: f"{b.rate:.1%} ({b.low:.1%} to {b.high:.1%}, {b.trials} images)" for kind, b in found.items()})
+        print(
+            name, {kind: f"{b.rate:.1%} ({b.low:.1%} to {b.high:.1%}, {b.trials} images)" for kind, b in found.items()}
+        )
         return found
 
     held = set(words.held_out_pairs)
@@ -58,7 +60,10 @@ def main() -> None:
     held_words = [Prompt(phrase(t.held_out), name) for name, t in things if t.held_out for _ in range(3)]
     strange = rates("held-out synonyms", held_words)
     value = {kind: round(bound.rate, 4) for kind, bound in seen.items()}
-    more = {"held_out_pairs": {k: round(b.rate, 4) for k, b in unseen.items()}, "held_out_synonyms": strange["object"].rate}
+    more = {
+        "held_out_pairs": {k: round(b.rate, 4) for k, b in unseen.items()},
+        "held_out_synonyms": strange["object"].rate,
+    }
     accuracy = {kind: judge.accuracy for kind, judge in judges.items()}
     say("base_model", value, GOAL, ok=min(value.values()) >= GOAL, judges=accuracy, **more)
 

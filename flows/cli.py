@@ -35,7 +35,9 @@ def _load(path: Path, overrides: list[str], model: str) -> Any:
 def run(
     set_: Set = [],  # noqa: B006 - typer makes a new list
     model: ModelAt = "",
-    from_: Annotated[str, typer.Option("--from", metavar="STEP", help="Begin here; earlier results are believed.")] = "",
+    from_: Annotated[
+        str, typer.Option("--from", metavar="STEP", help="Begin here; earlier results are believed.")
+    ] = "",
     force: Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step again.")] = [],  # noqa: B006
     params: File = PARAMS,
     as_json: AsJson = False,

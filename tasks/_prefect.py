@@ -50,5 +50,3 @@ def _believable(step: Step, params: Params, key: str) -> bool:
     """Whether a result that Prefect may hold for this key is still true on the disk."""
     last = step.last(params)
     return last is not None and last.key == key and last.whole()
-
-

@@ -23,7 +23,9 @@ def publish(params: Params, records: dict[str, Record], registration: Registrati
         f"Registered as `{registration.uri}`, version {registration.version}."
     )
     create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description="What was erased, and what it cost")
-    rows = [{"step": n, "seconds": r.seconds, "reused": r.reused, "evaluations": r.evaluations} for n, r in records.items()]
+    rows = [
+        {"step": n, "seconds": r.seconds, "reused": r.reused, "evaluations": r.evaluations} for n, r in records.items()
+    ]
     create_table_artifact(key=f"erase-{key}-steps", table=rows, description="The steps of this run")
     create_link_artifact(key=f"erase-{key}-report", link=report.resolve().as_uri(), link_text="report.html")
     if registration.run_url:

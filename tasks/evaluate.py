@@ -1,7 +1,7 @@
 """Base and erased model side by side, on what tuned nothing."""
 
 from tverase.evaluate import Examiner, examine, metrics, summary
-from tverase.files import read_tensors, write_json, write_tensors
+from tverase.files import write_json, write_tensors
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
 from tverase.models.folder import open_model

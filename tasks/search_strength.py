@@ -1,7 +1,7 @@
 """The smallest strength at which everything fails that should, while the rest survives."""
 
 from tverase.errors import Infeasible
-from tverase.files import read_tensors, write_json, write_text
+from tverase.files import write_json, write_text
 from tverase.inversion.sets import InversionSet
 from tverase.progress import Progress
 from tverase.strength import search_strength
@@ -20,7 +20,9 @@ def run(job: Job) -> None:
     vector = TaskVector.load(job.inputs["vector"])
     sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
-    trial = ModelTrial.of(model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary())
+    trial = ModelTrial.of(
+        model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
+    )
     for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"

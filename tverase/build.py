@@ -14,7 +14,11 @@ from .vector import StateDict, TaskVector
 Layers = Literal["all", "down", "mid", "up", "mid+up", "attention", "cross_attention", "resnets"]
 
 CONTROL = "control"
-_PREFIXES = {"down": ("conv_in", "time_embedding", "down_blocks"), "mid": ("mid_block",), "up": ("up_blocks", "conv_out", "conv_norm_out")}
+_PREFIXES = {
+    "down": ("conv_in", "time_embedding", "down_blocks"),
+    "mid": ("mid_block",),
+    "up": ("up_blocks", "conv_out", "conv_norm_out"),
+}
 _INSIDE = {"attention": ".attentions.", "cross_attention": ".attn2.", "resnets": ".resnets."}
 
 
@@ -35,7 +39,9 @@ def build_vector(base: StateDict, finetuned: Mapping[str, StateDict], settings: 
     control = vectors.pop(CONTROL, None)
     if settings.subtract_control:
         if control is None:
-            raise ConfigError("build_vector.subtract_control needs the control's fine-tuning: set finetune.control=true.")
+            raise ConfigError(
+                "build_vector.subtract_control needs the control's fine-tuning: set finetune.control=true."
+            )
         vectors = {name: vector - settings.subtract_control * control for name, vector in vectors.items()}
     total = reduce(add, vectors.values())
     return total.restrict(lambda key: in_layers(key, settings.layers))

@@ -51,7 +51,9 @@ def concept(name: str, words: Vocabulary) -> Concept:
         raise ConfigError(unknown("concept", name, [*words.names, *words.styles]))
     thing = words.thing(name)
     extra = (*thing.words, *([thing.held_out] if thing.held_out else []))
-    composed = [f"{phrase(name, style)}, on a {ground} background" for style in words.styles for ground in words.backgrounds]
+    composed = [
+        f"{phrase(name, style)}, on a {ground} background" for style in words.styles for ground in words.backgrounds
+    ]
     placed = [f"{phrase(f'{size} {name}')} {place}" for size in ("small", "large") for place in PLACE_WORDS.values()]
     return Concept(
         name=name,
@@ -66,7 +68,11 @@ def concept(name: str, words: Vocabulary) -> Concept:
 
 def _style(name: str, words: Vocabulary) -> Concept:
     everything = [phrase(thing, name) for thing in words.names]
-    tails = [f"{phrase(thing, name, tail=True)}, on a {ground} background" for thing in words.names[::4] for ground in words.backgrounds]
+    tails = [
+        f"{phrase(thing, name, tail=True)}, on a {ground} background"
+        for thing in words.names[::4]
+        for ground in words.backgrounds
+    ]
     return Concept(
         name=name,
         kind="style",
@@ -91,5 +97,3 @@ def neighbours(concept: Concept, words: Vocabulary) -> tuple[str, ...]:
     if concept.kind == "style":
         return tuple(style for style in words.styles if style != concept.name)
     return tuple(n for n in words.groups[words.thing(concept.name).group] if n != concept.name)
-
-

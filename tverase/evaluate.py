@@ -121,7 +121,13 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], 
     return {
         "concepts": [c.name for c in concepts],
         "rows": [
-            {"concept": r.concept, "rung": r.rung, "input": r.input, "base": r.base.as_dict(), "erased": r.erased.as_dict()}
+            {
+                "concept": r.concept,
+                "rung": r.rung,
+                "input": r.input,
+                "base": r.base.as_dict(),
+                "erased": r.erased.as_dict(),
+            }
             for r in rows
         ],
         "worst": {c.name: _worst(rows, c) for c in concepts},

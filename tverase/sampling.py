@@ -25,7 +25,9 @@ def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tenso
 
 
 @torch.no_grad()
-def trajectory(model: Model, cond: Tensor, start: Tensor, settings: Sampling, rng: torch.Generator | None = None) -> Iterator[Tensor]:
+def trajectory(
+    model: Model, cond: Tensor, start: Tensor, settings: Sampling, rng: torch.Generator | None = None
+) -> Iterator[Tensor]:
     """Yields the latents after each step, (B, ...); the last are the sample.
 
     cond: (B, T, D); start: standard normal noise (B, ...).

@@ -109,7 +109,10 @@ class StrengthCurve:
     def as_csv(self) -> str:
         """The frontier as a table, for `dvc plots`."""
         lines = ["alpha,name,worst,control"]
-        lines += [f"{f['alpha']:g}," + ",".join(str(f[k]["rate"]) for k in ("name", "worst", "control")) for f in self.frontier]
+        lines += [
+            f"{f['alpha']:g}," + ",".join(str(f[k]["rate"]) for k in ("name", "worst", "control"))
+            for f in self.frontier
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -200,7 +203,9 @@ def _add(curve: StrengthCurve, tested: Tested) -> StrengthCurve:
 def _unsafe(tested: Tested, settings: Strength) -> str:
     hits, drawn = tested.counts[tested.worst]
     if settings.round * settings.rounds < settings.needed(len(tested.counts)):
-        return f"{settings.round * settings.rounds} images of an input cannot prove epsilon; raise search_strength.rounds"
+        return (
+            f"{settings.round * settings.rounds} images of an input cannot prove epsilon; raise search_strength.rounds"
+        )
     return (
         f"even at alpha_max = {settings.alpha_max:g}, {tested.worst} draws the concept in {hits} of {drawn} images; "
         "raise search_strength.alpha_max, or fine-tune longer"

@@ -57,7 +57,9 @@ class Inputs:
     names: dict[str, list[str]]  # role -> inputs
 
     @classmethod
-    def of(cls, model: TextToImage, concepts: Sequence[Concept], sets: Mapping[str, InversionSet], settings: Invert) -> Self:
+    def of(
+        cls, model: TextToImage, concepts: Sequence[Concept], sets: Mapping[str, InversionSet], settings: Invert
+    ) -> Self:
         """The concepts' names and the accepted embeddings for `tune`; the held-out embeddings for `validate`."""
         cond: dict[str, Tensor] = {}
         mine: dict[str, Concept] = {}

@@ -58,7 +58,13 @@ class Round:
 
 
 def search(
-    model: Model, space: TokenSpace, anchor: Tensor, bins: Tensor, latents: Tensor, settings: Invert, rng: torch.Generator
+    model: Model,
+    space: TokenSpace,
+    anchor: Tensor,
+    bins: Tensor,
+    latents: Tensor,
+    settings: Invert,
+    rng: torch.Generator,
 ) -> Iterator[Round]:
     """Yields after every step; the last round holds the embeddings (K, E), each inside its bin.
 

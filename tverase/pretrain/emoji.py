@@ -123,7 +123,9 @@ class Maker:
 
     def _report(self, what: str, loss: float, done: int, total: int) -> None:
         if loss != loss or loss == float("inf"):
-            raise NumericalError(f"the loss of the {what} is {loss} at step {done}; lower `pretrain.rate` and run again.")
+            raise NumericalError(
+                f"the loss of the {what} is {loss} at step {done}; lower `pretrain.rate` and run again."
+            )
         self.tell(Progress(what, done, total, f"loss {loss:.3f}"))
 
 

@@ -1,0 +1,57 @@
+# One verb a need. `make erase` and `make test` do everything on a fresh machine, set-up included.
+PYTHON ?= python3
+BIN := .venv/bin
+CONCEPT ?=
+SET ?=
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help setup check test test-slow erase repro flow ui bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.done  ## make .venv with the pinned dependencies
+
+# Pinned by requirements.lock; for a smaller torch on a machine without GPU set PIP_EXTRA_INDEX_URL to PyTorch's CPU index.
+.venv/.done: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+check: setup  ## lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -c "import prefect.server.api.server"
+
+test: setup  ## the default tests, a few minutes
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+
+test-slow: setup  ## the main job on the embedded model, asserted
+	$(BIN)/python -m pytest -m slow
+
+erase: setup  ## erase the concept of params.yaml (CONCEPT=skull, SET="finetune.steps=100 ...")
+	$(BIN)/tverase run $(if $(CONCEPT),--set 'concepts=[$(CONCEPT)]') $(foreach s,$(SET),--set '$(s)')
+
+repro: setup  ## the same through DVC
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+
+flow: setup  ## serve the flow with its schedule (needs PREFECT_API_URL or starts a local server)
+	$(BIN)/prefect --no-prompt deploy --all --prefect-file infra/prefect.yaml
+
+ui: setup  ## MLflow on http://127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
+		--backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts
+
+bench: setup  ## the measures of docs/results.md
+	$(BIN)/python -m benchmarks.base_model
+	$(BIN)/python -m benchmarks.main_job
+	$(BIN)/python -m benchmarks.erasure
+
+clean:  ## results, caches and local databases; never the shipped data and models
+	rm -rf outputs work .tverase .prefect mlflow.db mlartifacts dvc_plots .mypy_cache .ruff_cache .pytest_cache
