@@ -1,0 +1,1 @@
+"""Attacks that look for inputs that bring a concept back."""

@@ -1,0 +1,1 @@
+"""Diverse Inversion: many embeddings that each still draw the concept."""

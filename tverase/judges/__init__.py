@@ -1,0 +1,1 @@
+"""Judges: what does an image show?"""

@@ -33,6 +33,7 @@ class JudgeNet(nn.Module):
         self.head = nn.Linear(4 * width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits before the softmax."""
         hidden = functional.relu(self.stem(images))
         for block in self.blocks:
             change = block(hidden)

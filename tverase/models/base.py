@@ -24,7 +24,10 @@ class Model(Protocol):
     Shapes: cond (B, T, D) or whatever one input is to this model; images (B, 3, H, W) in [-1, 1]; latents (B, ...).
     """
 
-    meter: Meter
+    @property
+    def meter(self) -> Meter:
+        """Where it counts."""
+        ...
 
     @property
     def null(self) -> Tensor:

@@ -10,7 +10,7 @@ from ..images import to_bytes
 
 def pack(rows: Sequence[Row], control: Control, shown: int) -> dict[str, Tensor]:
     """`row/<i>/before`, `row/<i>/after`, `control/before`, `control/after`."""
-    pictures = {}
+    pictures: dict[str, Tensor] = {}
     for i, row in enumerate(rows):
         pictures |= {f"row/{i}/before": to_bytes(row.before), f"row/{i}/after": to_bytes(row.after)}
     every = slice(None, None, max(1, len(control.prompts) // shown))

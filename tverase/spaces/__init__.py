@@ -1,0 +1,1 @@
+"""The continuous inputs that inversion searches."""

@@ -1,0 +1,1 @@
+"""The embedded world: emoji, their captions and scenes."""
