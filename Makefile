@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help setup check types test test-slow erase repro flow ui bench clean
+.PHONY: help setup check types test erase repro flow ui bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -34,17 +34,14 @@ types: setup  ## mypy --strict on tverase (not clean yet)
 test: setup  ## the default tests, a few minutes
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
 
-test-slow: setup  ## the main job on the embedded model, asserted
-	$(BIN)/python -m pytest -m slow
-
 erase: setup  ## erase the concept of params.yaml (CONCEPT=skull, SET="finetune.steps=100 ...")
 	$(BIN)/tverase run $(if $(CONCEPT),--set 'concepts=[$(CONCEPT)]') $(foreach s,$(SET),--set '$(s)')
 
 repro: setup  ## the same through DVC
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
-flow: setup  ## serve the flow with its schedule (needs PREFECT_API_URL or starts a local server)
-	$(BIN)/prefect --no-prompt deploy --all --prefect-file infra/prefect.yaml
+flow: setup  ## the Prefect flow once, with params.yaml and Prefect's own log
+	$(BIN)/python -m flows.erase
 
 ui: setup  ## MLflow on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
@@ -52,8 +49,6 @@ ui: setup  ## MLflow on http://127.0.0.1:5000
 
 bench: setup  ## the measures of docs/results.md
 	$(BIN)/python -m benchmarks.base_model
-	$(BIN)/python -m benchmarks.main_job
-	$(BIN)/python -m benchmarks.erasure
 
 clean:  ## results, caches and local databases; never the shipped data and models
 	rm -rf outputs work .tverase .prefect mlflow.db mlartifacts dvc_plots .mypy_cache .ruff_cache .pytest_cache

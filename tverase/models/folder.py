@@ -31,7 +31,9 @@ def open_model(where: str | Path, device: str = "cpu") -> TextToImage:
 def open_pipeline(where: str | Path) -> Any:
     """The same as a diffusers pipeline, without a safety checker."""
     from diffusers import StableDiffusionPipeline
+    from diffusers.utils import logging
 
+    logging.disable_progress_bar()  # of its own: ours say what they are for
     folder = locate(where)
     check_folder(folder)
     try:
