@@ -28,6 +28,8 @@ class ContentPolicy(CachePolicy):
 def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> Record:
     """The step through Prefect: cached, if its record is there and its outputs are whole."""
     key = step.key(params, step.input_hashes(params))
+    # What Prefect may hold for this key is believed only if it is still true on the disk.
+    believable = not force and step.reusable(params, key) is not None
 
     @task(
         name=step.name,
@@ -35,18 +37,10 @@ def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> 
         cache_policy=ContentPolicy(),
         persist_result=True,
         result_serializer="json",
-        refresh_cache=force or not _believable(step, params, key),
+        refresh_cache=not believable,
     )
     def run(step_name: str, run_name: str, key: str) -> dict[str, Any]:
         return asdict(step.execute(params, tell, force=force))
 
-    known = step.last(params)
     record = Record(**run(step_name=step.name, run_name=params.name, key=key))
-    cached = known is not None and known.key == key and not force
-    return Record(**{**asdict(record), "reused": cached or record.reused})
-
-
-def _believable(step: Step, params: Params, key: str) -> bool:
-    """Whether a result that Prefect may hold for this key is still true on the disk."""
-    last = step.last(params)
-    return last is not None and last.key == key and last.whole()
+    return Record(**{**asdict(record), "reused": believable or record.reused})

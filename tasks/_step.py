@@ -111,8 +111,12 @@ class Step:
             key = self.key(params, self.input_hashes(params))
         except DataError:
             return False
+        return self.reusable(params, key) is not None
+
+    def reusable(self, params: Params, key: str) -> Record | None:
+        """The last record, if it was made for `key` and every output is still whole."""
         last = self.last(params)
-        return last is not None and last.key == key and last.whole()
+        return last if last is not None and last.key == key and last.whole() else None
 
     def execute(self, params: Params, tell: Tell = silent, *, force: bool = False) -> Record:
         """Run it, unless its outputs are there, whole and made from just this."""
@@ -120,8 +124,7 @@ class Step:
         with FileLock(STATE / f"{params.name}-{self.name}.lock"):  # freed by the kernel if the process is killed
             hashes = self.input_hashes(params)
             key = self.key(params, hashes)
-            last = self.last(params)
-            if not force and last is not None and last.key == key and last.whole():
+            if not force and (last := self.reusable(params, key)) is not None:
                 return Record(**{**asdict(last), "reused": True})
             return self._make(params, key, hashes, tell)
 
