@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help setup check types test erase repro flow ui bench clean
+.PHONY: help setup check test erase repro flow ui bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -22,14 +22,12 @@ setup: .venv/.done  ## make .venv with the pinned dependencies
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-check: setup  ## lint, format, import rules
+check: setup  ## lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -c "import prefect.server.api.server"
-
-types: setup  ## mypy --strict on tverase (not clean yet)
-	$(BIN)/mypy
 
 test: setup  ## the default tests, a few minutes
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest

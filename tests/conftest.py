@@ -11,18 +11,23 @@ os.environ |= {
     "DVC_NO_ANALYTICS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
 }
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tverase.judges.cnn import CnnJudge, JudgeNet
 from tverase.models.build import PICO, autoencoder, text_encoder, unet
 from tverase.models.folder import open_model
 from tverase.models.text2image import TextToImage
 from tverase.models.tokens import train_tokenizer
 from tverase.pretrain.emoji import assemble
+from tverase.pretrain.judges import Kind, classes_of
 from tverase.rng import generator
 from tverase.world.captions import captions
 from tverase.world.scene import sample_scenes
@@ -69,3 +74,61 @@ def pico_folder(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> P
 def pico(pico_folder: Path) -> TextToImage:
     """The pico model in float32, shared by all tests: what they change, they change in copies."""
     return open_model(pico_folder)
+
+
+@pytest.fixture(scope="session")
+def judges_folder(tmp_path_factory: pytest.TempPathFactory, words: Vocabulary) -> Path:
+    """Both judges, small and untrained: they know every class and say something of every image."""
+    folder = tmp_path_factory.mktemp("judges")
+    kinds: tuple[Kind, ...] = ("object", "style")
+    for kind in kinds:
+        classes = classes_of(kind, words)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = JudgeNet(len(classes), width=8).eval()
+        CnnJudge(net, f"{kind}-cnn/0", classes, 0.5).save(folder / f"{kind}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
+    """What params.yaml has to say for a whole erasure in seconds: few steps, few images, no demands."""
+    return {
+        "model": str(pico_folder),
+        "judges": str(judges_folder),
+        "name": "bomb",
+        "concepts": ["bomb"],
+        "seed": 0,
+        "sampling": {"steps": 2},
+        "make_images": {"images": 6, "controls": 4, "at_least": 0},
+        "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
+        "build_vector": {"layers": "all"},
+        "invert": {"bins": [[-0.2, 0.2], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2},
+        "search_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
+        | {"patience": 0, "control_images": 8, "frontier": [0, 1], "frontier_images": 2},
+        "erase": {"alpha": None},
+        "evaluate": {"images": 5, "images_each": 2, "controls": 16, "shown": 2},
+        "runtime": {"threads": 1},
+    }
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Prefect server for all tests that ask for it; it keeps everything in a folder of its own."""
+    from prefect.settings import (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_HOME,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    home = tmp_path_factory.mktemp("prefect")
+    # With a heartbeat each flow waits a second for the thread that sends it.
+    changes = {
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_HOME: home,
+        PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+    }
+    with temporary_settings(changes), prefect_test_harness(server_startup_timeout=120):
+        yield

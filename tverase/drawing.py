@@ -33,7 +33,7 @@ def draw_concept(
     tell(Progress(f"drawing {concept.name}", 0, count))
     latents = draw_latents(model, model.encode(spread), rng, sampling)
     model.meter.images += count
-    images = torch.cat([model.to_images(part) for part in latents.split(sampling.batch)])
+    images = torch.cat([model.to_images(part) for part in torch.split(latents, sampling.batch)])
     tell(Progress(f"drawing {concept.name}", count, count))
     return Drawn(latents.cpu(), images)
 

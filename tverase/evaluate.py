@@ -10,12 +10,12 @@ from torch import Tensor
 from .bounds import Bound, worst
 from .concepts import Concept, Prompt, controls, neighbours
 from .inversion.sets import InversionSet
-from .judges.base import shows, verdicts
+from .judges.base import NONE, shows, verdicts
 from .models.base import Model
 from .progress import Progress
 from .rng import generator
 from .sampling import Sampling, draw
-from .spaces.tokens import TokenSpace
+from .spaces.base import InputSpace
 from .trial import Jury
 from .world.vocabulary import Vocabulary
 
@@ -75,10 +75,11 @@ class Examiner:
             spread = [prompts[i * len(prompts) // images] for i in range(images)]
             yield self.row(concept, rung, f"{len(prompts)} prompts", self.base.encode(spread))
 
-    def embeddings(self, concept: Concept, space: TokenSpace, found: InversionSet, images: int) -> Iterator[Row]:
+    def embeddings(self, concept: Concept, space: InputSpace, found: InversionSet, images: int) -> Iterator[Row]:
         """One row for each held-back embedding that draws the concept in the base model."""
         for item, point in zip(found.found, found.points, strict=True):
-            cond = space.cond(point[None]).expand(images, -1, -1)
+            one = space.cond(point[None])
+            cond = one.expand(images, *one.shape[1:])
             yield self.row(concept, "inversion", item.name, cond)
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
@@ -89,15 +90,13 @@ class Examiner:
         purpose = "evaluate/control"
         before = draw(self.base, cond, generator(self.seed, purpose), self.sampling)
         after = draw(self.erased, cond, generator(self.seed, purpose), self.sampling)
-        seen = [
-            verdicts(judge, drawn) == torch.tensor([judge.classes.index(w) for w in wanted])
-            for drawn in (before, after)
-            for judge, wanted in (
-                (self.jury.thing, [p.thing or "none" for p in prompts]),
-                (self.jury.style, [p.style or "none" for p in prompts]),
-            )
-        ]
-        return Control(prompts, *seen, before, after)
+        return Control(prompts, *self._seen(before, prompts), *self._seen(after, prompts), before, after)
+
+    def _seen(self, images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        """Whether the judges see each prompt's object, and whether they see its style: bool (N,) each."""
+        things = torch.tensor([self.jury.thing.classes.index(p.thing or NONE) for p in prompts])
+        styles = torch.tensor([self.jury.style.classes.index(p.style or NONE) for p in prompts])
+        return verdicts(self.jury.thing, images) == things, verdicts(self.jury.style, images) == styles
 
 
 def examine(

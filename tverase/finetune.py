@@ -30,18 +30,26 @@ CHECKPOINT_EVERY = 50
 
 
 def fine_tune(
-    model: Model, latents: Tensor, settings: FineTune, seed: int, purpose: str, checkpoint: Path | None = None
+    model: Model,
+    latents: Tensor,
+    settings: FineTune,
+    seed: int,
+    purpose: str,
+    checkpoint: Path | None = None,
+    labels: Tensor | None = None,
 ) -> Iterator[tuple[float, StateDict]]:
     """Yields (loss, averaged weights so far) after each step; the last weights are theta_ft.
 
-    latents (N, ...) of images that show the concept; the caption is always empty. With `checkpoint` it resumes exactly.
+    latents (N, ...) of images that show the concept. The caption is empty; with `labels` (M, ...) each sample gets one of
+    these conditionings at random instead (the digits of Pham et al. have no empty caption). With `checkpoint` it resumes
+    exactly.
     """
     weights = {name: weight.detach().clone().requires_grad_() for name, weight in model.weights().items()}
     training = Training(weights, weight_decay=settings.weight_decay)
     if checkpoint is not None and checkpoint.exists():
         training.resume(checkpoint)
     student = model.with_weights(weights)
-    null, schedule = model.null, model.noise_schedule
+    schedule, captions = model.noise_schedule, model.null if labels is None else labels
     if training.step >= settings.steps:
         yield 0.0, training.average
     while training.step < settings.steps:
@@ -50,7 +58,10 @@ def fine_tune(
         clean = latents[which]
         noise = torch.randn(clean.shape, generator=rng).to(clean.device)
         timesteps = random_timesteps(settings.batch, schedule, rng).to(clean.device)
-        cond = null.expand(settings.batch, *null.shape[1:])
+        if len(captions) > 1:
+            cond = captions[torch.randint(len(captions), (settings.batch,), generator=rng)]
+        else:
+            cond = captions.expand(settings.batch, *captions.shape[1:])
         losses = denoising_loss(student.denoise, schedule, clean, cond, timesteps, noise)
         loss = (losses * min_snr_weight(schedule, timesteps)).mean()
         value = training.advance(loss, settings.lr, warm_average(training.step, settings.average))

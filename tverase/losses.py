@@ -39,13 +39,13 @@ def denoising_loss(
     clean, noise: (B, ...); cond: (B, T, D); timesteps: long (B,). Differentiable in the denoiser's weights and in `cond`.
     """
     noised = scheduler.add_noise(clean, noise, timesteps)
-    error = denoise(noised, timesteps, cond) - target(scheduler, clean, noise, timesteps)
+    error: Tensor = denoise(noised, timesteps, cond) - target(scheduler, clean, noise, timesteps)
     return (error**2).flatten(1).mean(1)
 
 
 def random_timesteps(count: int, scheduler: Any, rng: torch.Generator) -> Tensor:
     """Uniform timesteps, stratified so that a batch covers them evenly; long (count,), in random order."""
-    total = scheduler.config.num_train_timesteps
+    total: int = scheduler.config.num_train_timesteps
     even = (torch.arange(count) + torch.rand(count, generator=rng)) / count
     steps = (even * total).long().clamp(0, total - 1)
     return steps[torch.randperm(count, generator=rng)]

@@ -54,7 +54,7 @@ def draw_latents(model: Model, cond: Tensor, rng: torch.Generator, settings: Sam
     """One latent for each row of `cond` (B, ...), in batches. The noise of row i depends on `rng` and i alone."""
     noise = model.start(len(cond), rng)
     parts = []
-    for part, start in zip(cond.split(settings.batch), noise.split(settings.batch), strict=True):
+    for part, start in zip(torch.split(cond, settings.batch), torch.split(noise, settings.batch), strict=True):
         *_, latents = trajectory(model, part, start, settings, rng)
         parts.append(latents)
     return torch.cat(parts)
@@ -65,4 +65,4 @@ def draw(model: Model, cond: Tensor, rng: torch.Generator, settings: Sampling) -
     """One image for each row of `cond`, (B, 3, H, W) in [-1, 1]."""
     latents = draw_latents(model, cond, rng, settings)
     model.meter.images += len(latents)
-    return torch.cat([model.to_images(part) for part in latents.split(settings.batch)])
+    return torch.cat([model.to_images(part) for part in torch.split(latents, settings.batch)])

@@ -34,7 +34,7 @@ class Training:
         everything = list(self.parameters.values())
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(everything, self.clip)
         self.optimiser.step()
         with torch.no_grad():
@@ -44,7 +44,7 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Everything that the next step depends on, in one safetensors file."""
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             state = self.optimiser.state[parameter]
             tensors |= {f"now/{name}": parameter, f"average/{name}": self.average[name]}

@@ -14,7 +14,6 @@ from .inversion.run import space_of
 from .inversion.sets import InversionSet
 from .judges.base import Judge, shows, verdicts
 from .models.base import Model
-from .models.text2image import TextToImage
 from .progress import Progress, Tell, silent
 from .rng import generator
 from .sampling import Sampling, draw
@@ -57,9 +56,7 @@ class Inputs:
     names: dict[str, list[str]]  # role -> inputs
 
     @classmethod
-    def of(
-        cls, model: TextToImage, concepts: Sequence[Concept], sets: Mapping[str, InversionSet], settings: Invert
-    ) -> Self:
+    def of(cls, model: Model, concepts: Sequence[Concept], sets: Mapping[str, InversionSet], settings: Invert) -> Self:
         """The concepts' names and the accepted embeddings for `tune`; the held-out embeddings for `validate`."""
         cond: dict[str, Tensor] = {}
         mine: dict[str, Concept] = {}
@@ -76,6 +73,11 @@ class Inputs:
                     cond[item.name], mine[item.name] = space.cond(point[None]).detach(), concept
                     names[role].append(item.name)
         return cls(cond, mine, names)
+
+
+def _repeat(cond: Tensor, count: int) -> Tensor:
+    """One conditioning (1, ...), `count` times."""
+    return cond.expand(count, *cond.shape[1:])
 
 
 @dataclass
@@ -127,10 +129,10 @@ class ModelTrial:
 
     def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
         """For each input, in how many of `images` fresh images its concept is seen."""
-        cond = torch.cat([self.inputs.cond[name].expand(images, -1, -1) for name in inputs])
+        cond = torch.cat([_repeat(self.inputs.cond[name], images) for name in inputs])
         drawn = draw(self.at(alpha), cond, self._rng(), self.sampling)
         hits = []
-        for name, part in zip(inputs, drawn.split(images), strict=True):
+        for name, part in zip(inputs, torch.split(drawn, images), strict=True):
             concept = self.inputs.concept[name]
             hits.append(int(shows(self.jury.of(concept.kind), part, concept.name).sum()))
         return hits

@@ -16,7 +16,7 @@ from ..losses import denoising_loss, min_snr_weight, random_timesteps
 from ..models.base import Model
 from ..settings import Settings
 from ..spaces import cone
-from ..spaces.tokens import TokenSpace
+from ..spaces.base import InputSpace
 
 Bin = tuple[float, float]
 
@@ -59,7 +59,7 @@ class Round:
 
 def search(
     model: Model,
-    space: TokenSpace,
+    space: InputSpace,
     anchor: Tensor,
     bins: Tensor,
     latents: Tensor,
@@ -79,7 +79,7 @@ def search(
         optimiser.zero_grad()
         losses = _losses(model, space, points, latents, settings, rng)
         crowd = settings.hinge * cone.crowding(points, anchor, settings.alike).sum()
-        crowd.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(crowd)
         if not torch.isfinite(losses).all():
             raise NumericalError(f"a loss of the inversion is not finite at step {step}; lower `invert.lr`.")
         optimiser.step()
@@ -89,7 +89,7 @@ def search(
 
 
 def _losses(
-    model: Model, space: TokenSpace, points: Tensor, latents: Tensor, settings: Invert, rng: torch.Generator
+    model: Model, space: InputSpace, points: Tensor, latents: Tensor, settings: Invert, rng: torch.Generator
 ) -> Tensor:
     """Denoising loss of each embedding (K,); its gradient is added to `points`, chunk by chunk.
 
@@ -100,13 +100,13 @@ def _losses(
     noise = torch.randn(count, batch, *latents.shape[1:], generator=rng)
     timesteps = torch.stack([random_timesteps(batch, schedule, rng) for _ in range(count)])
     found = []
-    for rows in torch.arange(count).split(max(1, settings.chunk // batch)):
+    for rows in torch.split(torch.arange(count), max(1, settings.chunk // batch)):
         clean = latents[which[rows].flatten()]
         cond = space.cond(points[rows]).repeat_interleave(batch, 0)
         when = timesteps[rows].flatten().to(clean.device)
         losses = denoising_loss(model.denoise, schedule, clean, cond, when, noise[rows].flatten(0, 1).to(clean.device))
         each = (losses * min_snr_weight(schedule, when)).view(len(rows), batch).mean(1)
-        each.sum().backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(each.sum())
         found.append(each.detach())
     return torch.cat(found)
 
@@ -116,7 +116,7 @@ Check = Callable[[Tensor], list[int]]
 
 def invert(
     model: Model,
-    space: TokenSpace,
+    space: InputSpace,
     anchor: Tensor,
     bins: Tensor,
     latents: Tensor,

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ..concepts import Concept
 from ..judges.base import Judge, shows
-from ..models.text2image import TextToImage
+from ..models.base import Model
 from ..progress import Progress, Tell, silent
 from ..rng import generator
 from ..sampling import Sampling, draw
 from ..spaces import cone
-from ..spaces.tokens import TokenSpace
+from ..spaces.base import InputSpace
 from .diverse import Invert, Round, invert
 from .sets import ROLES, Found, InversionSet
 
@@ -23,7 +23,7 @@ SHOWN = 6  # pictures kept of each embedding
 class InversionRun:
     """Searches, accepts on fresh seeds and sorts into `tune`, `validate` and `report`."""
 
-    model: TextToImage
+    model: Model
     concept: Concept
     settings: Invert
     judge: Judge
@@ -33,8 +33,8 @@ class InversionRun:
     _drawn: int = 0
 
     @property
-    def space(self) -> TokenSpace:
-        """The space of the free token."""
+    def space(self) -> InputSpace:
+        """The space that is searched."""
         return space_of(self.model, self.concept, self.settings)
 
     def run(self, latents: Tensor, tell: Tell = silent) -> dict[str, InversionSet]:
@@ -63,7 +63,7 @@ class InversionRun:
                 cosine = round(float(cosines[i]), 4)
                 found.append(Found(name, self.concept.name, low, high, cosine, hits, drawn, accepted))
                 self.shown[name] = pictures[i]
-            sets[role] = InversionSet(last.points[mine].cpu(), tuple(found), space.template)
+            sets[role] = InversionSet(last.points[mine].cpu(), tuple(found), template_of(self.concept, self.settings))
         return sets
 
     def _hits(self, points: Tensor) -> list[int]:
@@ -86,6 +86,11 @@ class InversionRun:
         return images.view(len(points), SHOWN, *images.shape[1:])
 
 
-def space_of(model: TextToImage, concept: Concept, settings: Invert) -> TokenSpace:
-    """The space of a concept's free token; the template of the settings, unless the concept needs its own."""
-    return TokenSpace(model, concept.template if concept.kind == "style" else settings.template)
+def template_of(concept: Concept, settings: Invert) -> str:
+    """The prompt around the free word: that of the settings, unless the concept needs its own."""
+    return concept.template if concept.kind == "style" else settings.template
+
+
+def space_of(model: Model, concept: Concept, settings: Invert) -> InputSpace:
+    """The space in which the inputs of a concept are searched."""
+    return model.space(template_of(concept, settings))

@@ -61,7 +61,7 @@ class CnnJudge:
         """(B, 3, 32, 32) in [-1, 1] -> (B, classes); larger images are shrunk."""
         if images.shape[-1] != 32:
             images = functional.interpolate(images, size=32, mode="area")
-        return torch.cat([self.net(part).softmax(1) for part in images.split(BATCH)])
+        return torch.cat([self.net(part).softmax(1) for part in torch.split(images, BATCH)])
 
     def save(self, path: Path) -> None:
         """Write weights, classes and accuracy into one safetensors file (weights in fp16)."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from ..spaces.base import InputSpace
 from ..vector import StateDict
 
 
@@ -49,6 +50,10 @@ class Model(Protocol):
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """Prompts as conditionings."""
+        ...
+
+    def space(self, template: str) -> InputSpace:
+        """The space in which inversion searches this model's inputs; `template` holds one free word, if it has words."""
         ...
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch.func import functional_call
 from ..vector import StateDict
 from .base import Meter
 from .build import noise_schedule
+
+if TYPE_CHECKING:
+    from ..spaces.tokens import TokenSpace  # which needs this module
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,12 @@ class TextToImage:
     def token_embedding(self) -> Any:
         """The text encoder's table of word embeddings, weight (V, E)."""
         return self.text_encoder.get_input_embeddings()
+
+    def space(self, template: str) -> "TokenSpace":
+        """The embeddings of one free word in `template`."""
+        from ..spaces.tokens import TokenSpace
+
+        return TokenSpace(self, template)
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
         """The UNet's answer (B, C, h, w); counts B evaluations."""

@@ -34,7 +34,7 @@ def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
     """Byte-pair merges until every word is whole (Sennrich et al., 2016, arXiv:1508.07909); ties go to the alphabet."""
     counts = Counter(words)
     split: dict[Word, int] = {(*word[:-1], word[-1] + LAST): count for word, count in counts.items()}
-    merges = []
+    merges: list[tuple[str, str]] = []
     while True:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, count in split.items():

@@ -40,7 +40,7 @@ def train_autoencoder(
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
         loss = reconstruction_loss(decoded, images) + KL_WEIGHT * _kl(posterior)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
         schedule.step()
@@ -64,6 +64,6 @@ def _kl(posterior: Any) -> Tensor:
 @torch.no_grad()
 def set_scale(vae: Any, images: Tensor) -> float:
     """Set `scaling_factor` so that latents of `images` have unit variance; returns it (Rombach et al., 2022)."""
-    scale = 1 / vae.encode(images).latent_dist.mean.std().item()
+    scale: float = 1 / vae.encode(images).latent_dist.mean.std().item()
     vae.register_to_config(scaling_factor=round(scale, 5))
     return scale

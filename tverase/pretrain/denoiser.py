@@ -90,10 +90,10 @@ def train_denoiser(
         cond = trainee.text(tokens)[0]
         loss = denoising_loss(denoise, schedule, clean, cond, timesteps, noise)
         loss = (loss * min_snr_weight(schedule, timesteps)).mean()
-        yield training.advance(loss, rate * _pace(training.step, steps), warm_average(training.step, 0.999))
+        yield training.advance(loss, rate * pace(training.step, steps), warm_average(training.step, 0.999))
 
 
-def _pace(step: int, steps: int) -> float:
+def pace(step: int, steps: int) -> float:
     """Warm-up, then half a cosine down to a fiftieth."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP

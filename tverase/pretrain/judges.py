@@ -52,20 +52,30 @@ def nameless(
 
 
 def rubbish(kind: Kind, count: int, sprites: Sprites, words: Vocabulary, rng: torch.Generator) -> Sample:
-    """What shows nothing: noise, bare backgrounds, two images laid over each other, mush, shuffled tiles."""
+    """What shows nothing, made from renderings."""
     part = -(-count // 5)
-    pictures = renderings(kind, 4 * part, sprites, words, rng).images.split(part)
-    noise = torch.randn(part, 3, 32, 32, generator=rng) * torch.rand(part, 1, 1, 1, generator=rng) * 1.5
-    bare = pictures[0][:, :, :1, :1].expand(-1, -1, 32, 32) + 0.03 * noise
-    mixed = 0.5 * pictures[0] + 0.5 * pictures[1].flip(0)
-    small = functional.avg_pool2d(pictures[2], 8)
-    mush = functional.interpolate(small, size=32, mode="bicubic")
-    tiles = pictures[3].reshape(part, 3, 4, 8, 4, 8).permute(0, 2, 4, 1, 3, 5).reshape(part, 16, 3, 8, 8)
-    shuffled = tiles[:, torch.randperm(16, generator=rng)].reshape(part, 4, 4, 3, 8, 8)
-    tiled = shuffled.permute(0, 3, 1, 4, 2, 5).reshape(part, 3, 32, 32)
-    images = torch.cat([noise, bare, mixed, mush, tiled])[:count].clamp(-1, 1)
+    images = spoil(renderings(kind, 4 * part, sprites, words, rng).images, part, rng)[:count]
     none = len(words.names if kind == "object" else words.styles)
     return Sample(images, torch.full((len(images),), none))
+
+
+def spoil(images: Tensor, part: int, rng: torch.Generator) -> Tensor:
+    """Noise, bare backgrounds, two images laid over each other, mush, shuffled tiles: `part` of each.
+
+    images (4 * part, 3, side, side) in [-1, 1], the side a multiple of four -> (5 * part, 3, side, side).
+    """
+    side = images.shape[-1]
+    pictures = torch.split(images, part)
+    noise = torch.randn(part, 3, side, side, generator=rng) * torch.rand(part, 1, 1, 1, generator=rng) * 1.5
+    bare = pictures[0][:, :, :1, :1].expand(-1, -1, side, side) + 0.03 * noise
+    mixed = 0.5 * pictures[0] + 0.5 * pictures[1].flip(0)
+    small = functional.avg_pool2d(pictures[2], side // 4)
+    mush = functional.interpolate(small, size=side, mode="bicubic")
+    tile = side // 4
+    tiles = pictures[3].reshape(part, 3, 4, tile, 4, tile).permute(0, 2, 4, 1, 3, 5).reshape(part, 16, 3, tile, tile)
+    shuffled = tiles[:, torch.randperm(16, generator=rng)].reshape(part, 4, 4, 3, tile, tile)
+    tiled = shuffled.permute(0, 3, 1, 4, 2, 5).reshape(part, 3, side, side)
+    return torch.cat([noise, bare, mixed, mush, tiled]).clamp(-1, 1)
 
 
 def roughen(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -99,7 +109,7 @@ def train_judge(
         images = roughen(torch.cat([p.images for p in parts]), rng)
         loss = functional.cross_entropy(net(images), torch.cat([p.labels for p in parts]), label_smoothing=0.02)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         yield loss.item(), net
@@ -112,12 +122,3 @@ def finished(kind: Kind, net: JudgeNet, sprites: Sprites, words: Vocabulary, rng
     judge = CnnJudge(net, f"{kind}-cnn/{VERSION}", classes_of(kind, words), 0.0)
     accuracy = (judge.probabilities(sample.images).argmax(1) == sample.labels).float().mean().item()
     return CnnJudge(net, judge.name, judge.classes, round(accuracy, 4))
-
-
-def rejection(judge: CnnJudge, kind: Kind, sprites: Sprites, words: Vocabulary, rng: torch.Generator) -> float:
-    """Share of unseen rubbish (and, for objects, of unseen nameless sprites) that the judge calls `none`."""
-    parts = [rubbish(kind, 500, sprites, words, rng)]
-    if kind == "object":
-        parts.append(nameless(kind, 500, sprites, words, rng, test=True))
-    images = torch.cat([p.images for p in parts])
-    return (judge.probabilities(images).argmax(1) == len(judge.classes) - 1).float().mean().item()

@@ -46,7 +46,8 @@ def scatter(anchor: Tensor, low: Tensor, high: Tensor, length: float, rng: torch
     across = sideways(torch.randn(count, len(anchor), generator=rng), anchor)
     wanted = low + (high - low) * torch.rand(count, generator=rng)
     unit = anchor / anchor.norm()
-    return length * (wanted[:, None] * unit + (1 - wanted**2).clamp(min=0).sqrt()[:, None] * across)
+    turned: Tensor = wanted[:, None] * unit + (1 - wanted**2).clamp(min=0).sqrt()[:, None] * across
+    return turned * length
 
 
 def crowding(points: Tensor, anchor: Tensor, limit: float) -> Tensor:

@@ -1,0 +1,82 @@
+"""Whole runs of the pipeline's steps in folders of their own, so that measures never touch outputs/."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks._all import MAKE_THE_MODEL, STEPS
+from tasks._main import quiet, set_threads
+from tasks._show import show
+from tverase.config import Params
+from tverase.errors import Infeasible
+
+WORK = Path("work/benchmarks")
+LAST = "evaluate"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run left: metrics.json, strength.json and evaluation.json; the seconds of each step."""
+
+    metrics: dict[str, Any]
+    strength: dict[str, Any]
+    evaluation: dict[str, Any]
+    seconds: dict[str, float]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether a strength was found that meets both bounds."""
+        return bool(self.strength["feasible"])
+
+
+def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run:
+    """Every step behind the model in `folder`, reusing what is there and still true.
+
+    seed_from: a finished run whose outputs are copied first, so that steps with the same key do not run again.
+    A run without a feasible strength is measured at the smallest one that erases.
+    """
+    quiet()
+    home = Path.cwd()
+    models = [f"model={home / 'models/emoji-sd'}", f"judges={home / 'models/judges'}"]
+    given = [*models, "search_strength.when_infeasible=safest", *overrides]
+    params = Params.load(Path("params.yaml"), given)
+    set_threads(params)
+    if seed_from is not None and not folder.exists():
+        shutil.copytree(seed_from, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    seconds = {}
+    with _inside(folder):
+        for step in STEPS:
+            if step.name in MAKE_THE_MODEL:
+                continue
+            with show(step.name) as tell:
+                seconds[step.name] = step.execute(params, tell).seconds
+        read = {
+            "metrics": params.out / "metrics.json",
+            "strength": params.out / "strength.json",
+            "evaluation": params.out / "evaluation" / "evaluation.json",
+        }
+        return Run(**{key: json.loads(path.read_text()) for key, path in read.items()}, seconds=seconds)
+
+
+def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run | str:
+    """The same, or the reason why nothing erases."""
+    try:
+        return run_steps(folder, overrides, seed_from)
+    except Infeasible as error:
+        return str(error)
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    home = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(home)

@@ -1,0 +1,66 @@
+"""The options of the vector side by side at equal safety: what everything else loses. `python -m benchmarks.options`.
+
+Images of the concept, inversions and fine-tunes are shared, so that only the option differs. What is recommended is the
+option that loses least; `ok` says whether it is the default of params.yaml.
+"""
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from . import say
+from ._runs import WORK, try_steps
+from .erasure import figures, line
+
+OPTIONS: dict[str, list[str]] = {
+    "plain": ["build_vector.subtract_control=0", "build_vector.layers=all"],
+    "control-subtracted": ["build_vector.subtract_control=1", "build_vector.layers=all"],
+    "half control-subtracted": ["build_vector.subtract_control=0.5", "build_vector.layers=all"],
+    "down": ["build_vector.subtract_control=0", "build_vector.layers=down", "search_strength.alpha_max=8"],
+    "mid+up": ["build_vector.subtract_control=0", "build_vector.layers=mid+up", "search_strength.alpha_max=8"],
+    "attention": ["build_vector.subtract_control=0", "build_vector.layers=attention", "search_strength.alpha_max=8"],
+    "resnets": ["build_vector.subtract_control=0", "build_vector.layers=resnets", "search_strength.alpha_max=8"],
+}
+# Every option needs the control's fine-tune, so that one fine-tuning serves them all; no curve is drawn.
+SHARED = ["finetune.control=true", "search_strength.frontier=[]", "search_strength.delta=1"]
+
+
+def main() -> None:
+    """One run an option and seed; the first makes what the others share."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--concept", default="bomb")
+    parser.add_argument("--only", nargs="+", choices=list(OPTIONS), default=list(OPTIONS))
+    args = parser.parse_args()
+    rows = []
+    for seed in args.seeds:
+        first: Path | None = None
+        for name in args.only:
+            folder = WORK / "options" / f"{args.concept}-{seed}-{name}".replace(" ", "-")
+            given = [f"concepts={args.concept}", f"seed={seed}", *SHARED, *OPTIONS[name]]
+            run = try_steps(folder, given, first)
+            first = first or folder
+            row = {"option": name, "seed": seed, "failed": run} if isinstance(run, str) else figures(run)
+            rows.append({"option": name, "seed": seed, **row})
+            print(f"{name}: {run if isinstance(run, str) else line(rows[-1])}", flush=True)
+    losses = {
+        name: [row["loss"]["loss"] for row in rows if row["option"] == name and "loss" in row] for name in args.only
+    }
+    whole = {name: sum(found) / len(found) for name, found in losses.items() if len(found) == len(args.seeds)}
+    best = min(whole, key=lambda name: whole[name]) if whole else None
+    say("options", best, default(), ok=best == default(), concept=args.concept, loss=losses, runs=rows)
+
+
+def default() -> str:
+    """The option that params.yaml has."""
+    section = yaml.safe_load(Path("params.yaml").read_text())["build_vector"]
+    for name, given in OPTIONS.items():
+        wanted = dict(item.removeprefix("build_vector.").split("=") for item in given if item.startswith("build_"))
+        if float(wanted["subtract_control"]) == section["subtract_control"] and wanted["layers"] == section["layers"]:
+            return name
+    return "none of these"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The digit world's networks, from MNIST: a judge and a diffusion model whose label is a point of the sphere."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional
+
+from ..judges.base import NONE
+from ..judges.cnn import CnnJudge, JudgeNet
+from ..losses import denoising_loss, min_snr_weight, random_timesteps
+from ..models.digits import CLASSES, Digits, DigitShape, new_digits
+from ..progress import Progress, Tell, silent
+from ..rng import derive, generator
+from ..settings import Settings
+from ..training import Training, warm_average
+from ..world.mnist import DigitImages
+from .denoiser import pace
+from .judges import roughen, spoil
+
+PURPOSE = "pretrain_digits"
+CHECKPOINT_EVERY = 250
+SILENT = 0.1  # share of samples without a label
+
+
+class PretrainDigits(Settings):
+    """How the digit model and its judge are made."""
+
+    d: PositiveInt = 4
+    judge_steps: PositiveInt = 1200
+    steps: PositiveInt = 4000
+    batch: PositiveInt = 64
+    rate: PositiveFloat = 1e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DigitMaker:
+    """Trains both; the denoiser leaves a checkpoint in `work` and resumes from it."""
+
+    settings: PretrainDigits
+    train: DigitImages
+    test: DigitImages
+    work: Path
+    tell: Tell = silent
+
+    def judge(self) -> CnnJudge:
+        """A judge of digits with its accuracy on the test images; "none" is what shows no single digit."""
+        steps = self.settings.judge_steps
+        for done, (loss, net) in enumerate(train_judge(self.train, steps, self.settings.seed), 1):  # noqa: B007
+            self.tell(Progress("digit judge", done, steps, f"loss {loss:.3f}"))
+        judge = CnnJudge(net.eval().requires_grad_(False), "digit-cnn/1", (*CLASSES, NONE), 0.0)
+        seen = judge.probabilities(self.test.images.expand(-1, 3, -1, -1)).argmax(1)
+        accuracy = (seen == self.test.labels).float().mean().item()
+        return CnnJudge(net, judge.name, judge.classes, round(accuracy, 4))
+
+    def model(self, shape: DigitShape) -> Digits:
+        """The trained model with its averaged weights."""
+        settings, path = self.settings, self.work / "digits.safetensors"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(settings.seed, f"{PURPOSE}/weights") % 2**32)
+            model = new_digits(shape)
+        training = Training(_trained(model), weight_decay=1e-2)
+        if path.exists():
+            training.resume(path)
+        for loss in train_denoiser(model, training, self.train, settings):
+            self.tell(Progress("digit model", training.step, settings.steps, f"loss {loss:.3f}"))
+            if training.step % CHECKPOINT_EVERY == 0:
+                training.save(path)
+        model.unet.load_state_dict({n.removeprefix("unet."): w for n, w in training.average.items() if n != "into"})
+        return Digits(model.unet.eval().requires_grad_(False), model.codes, training.average["into"])
+
+
+def _trained(model: Digits) -> dict[str, Tensor]:
+    named = {f"unet.{name}": parameter for name, parameter in model.unet.named_parameters()}
+    return named | {"into": model.into_time.requires_grad_()}
+
+
+def train_denoiser(model: Digits, training: Training, data: DigitImages, settings: PretrainDigits) -> Iterator[float]:
+    """Yields the loss of each step to `settings.steps`. Every step has its own random numbers, so it resumes exactly."""
+    latents, schedule = model.to_latents(data.images), model.noise_schedule
+    model.unet.train()
+    while training.step < settings.steps:
+        rng = generator(settings.seed, f"{PURPOSE}/{training.step}")
+        which = torch.randint(len(data), (settings.batch,), generator=rng)
+        clean = latents[which]
+        loud = torch.rand(settings.batch, 1, generator=rng) >= SILENT
+        timesteps = random_timesteps(settings.batch, schedule, rng)
+        noise = torch.randn(clean.shape, generator=rng)
+        codes = model.codes[data.labels[which]] * loud
+        losses = denoising_loss(model.denoise, schedule, clean, codes, timesteps, noise)
+        loss = (losses * min_snr_weight(schedule, timesteps)).mean()
+        rate = settings.rate * pace(training.step, settings.steps)
+        yield training.advance(loss, rate, warm_average(training.step, 0.999))
+
+
+def train_judge(data: DigitImages, steps: int, seed: int, batch: int = 128) -> Iterator[tuple[float, JudgeNet]]:
+    """Yields (loss, net) after each step; the last net is trained, still in training mode."""
+    rng = generator(seed, f"{PURPOSE}/judge")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, f"{PURPOSE}/judge/weights") % 2**32)
+        net = JudgeNet(len(CLASSES) + 1)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps, pct_start=0.1)
+    part = batch // 30
+    odd = 5 * part  # of each batch, what shows no digit
+    for _ in range(steps):
+        which = torch.randint(len(data), (batch,), generator=rng)
+        good = _moved(data.images[which[odd:]], rng)
+        others = data.images[torch.randint(len(data), (4 * part,), generator=rng)]
+        bad = spoil(others.expand(-1, 3, -1, -1), part, rng)
+        images = roughen(torch.cat([good.expand(-1, 3, -1, -1), bad]), rng)
+        labels = torch.cat([data.labels[which[odd:]], torch.full((odd,), len(CLASSES))])
+        answer = net(functional.interpolate(images, size=32, mode="area"))
+        loss = functional.cross_entropy(answer, labels, label_smoothing=0.02)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        yield loss.item(), net
+
+
+def _moved(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Each image shifted by up to two pixels."""
+    padded = functional.pad(images, (2, 2, 2, 2), value=-1.0)
+    across, down = torch.randint(0, 5, (2, len(images)), generator=rng).tolist()
+    return torch.stack([p[:, y : y + 28, x : x + 28] for p, x, y in zip(padded, across, down, strict=True)])
