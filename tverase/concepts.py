@@ -7,7 +7,7 @@ from .errors import ConfigError, unknown
 from .world.captions import PLACE_WORDS, phrase
 from .world.vocabulary import Vocabulary
 
-Kind = Literal["object", "style"]
+Kind = Literal["object", "style", "class"]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Jury:
 
     def of(self, kind: str) -> Judge:
         """The judge for a concept of this kind."""
-        return self.thing if kind == "object" else self.style
+        return self.style if kind == "style" else self.thing
 
 
 def right(images: Tensor, prompts: Sequence[Prompt], jury: Jury) -> Tensor:

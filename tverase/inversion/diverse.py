@@ -65,14 +65,18 @@ def search(
     latents: Tensor,
     settings: Invert,
     rng: torch.Generator,
+    *,
+    begin: Tensor | None = None,
 ) -> Iterator[Round]:
     """Yields after every step; the last round holds the embeddings (K, E), each inside its bin.
 
-    anchor (E,): the concept's own embedding; bins (K, 2); latents (N, ...) of images that show the concept.
+    anchor (E,): the concept's own embedding; bins (K, 2); latents (N, ...) of images that show the concept; begin
+    (K, E): where to start instead of at random.
     Only the embeddings are learned. Raises `NumericalError` if a loss stops being a number.
     """
     low, high = bins.T.to(anchor.device)
-    points = space.start(anchor, low.cpu(), high.cpu(), rng).requires_grad_()
+    start = space.start(anchor, low.cpu(), high.cpu(), rng) if begin is None else begin.clone()
+    points = start.requires_grad_()
     optimiser = torch.optim.Adam([points], lr=settings.lr)
     for step in range(settings.steps):
         optimiser.param_groups[0]["lr"] = settings.lr * min(1.0, 2 * (1 - step / settings.steps))

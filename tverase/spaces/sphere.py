@@ -1,6 +1,5 @@
 """The input space of the digit model: every input is a direction, a point of the unit sphere in d dimensions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,8 +101,3 @@ def check_dimension(d: int) -> None:
 def nearest(points: Tensor, codes: Tensor) -> Tensor:
     """For each direction (K, d) the class whose code is nearest (K,)."""
     return (points @ codes.T).argmax(1)
-
-
-def digits(names: Sequence[str]) -> list[int]:
-    """Names of digits as numbers."""
-    return [int(name) for name in names]

@@ -1,0 +1,101 @@
+"""The worst input of many, for few images: search on one set of images, score on another.
+
+"Unconditional safety at complexity n" (Pham et al., 2024) is the worst recovery over all inputs of a grid. The authors
+draw as many images of every input and report the largest count, which has a floor: the largest of many noisy counts is
+high even when no input is bad. Here inputs that draw nothing soon get no more images (successive halving, Karnin et al.,
+2013), and the worst one is scored on fresh images, so that its interval is exact.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from .bounds import Bound, upper
+from .errors import ConfigError
+from .settings import Settings
+
+# (inputs (K, d), images of each, purpose of the noise) -> in how many images of each the concept is seen, (K,) long
+Count = Callable[[Tensor, int, str], Tensor]
+
+
+class Halving(Settings):
+    """How images are spent on inputs."""
+
+    first: PositiveInt = 2  # images of every input
+    keep: float = Field(default=0.25, gt=0, lt=1)  # share that goes on to the next round, which has twice the images
+    finalists: PositiveInt = 4  # at least so many go on, and the last round has so many
+    fresh: PositiveInt = 60  # images on which the worst input is scored
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst input found (d,), how often it draws the concept on fresh images, and what the search cost."""
+
+    point: Tensor
+    found: Bound
+    searched: Bound  # its count in the search, which is biased upwards by having been chosen
+    inputs: int
+    images: int
+
+
+def worst_input(count: Count, inputs: Tensor, settings: Halving, purpose: str) -> Worst:
+    """The input (of K, d) that draws the concept most, by successive halving, scored on fresh images."""
+    if len(inputs) == 0:
+        raise ConfigError("there are no inputs to find the worst of.")
+    hits, drawn, spent = torch.zeros(len(inputs), dtype=torch.long), torch.zeros(len(inputs), dtype=torch.long), 0
+    left, images, round_ = torch.arange(len(inputs)), settings.first, 0
+    while True:
+        hits[left] += count(inputs[left], images, f"{purpose}/round {round_}")
+        drawn[left] += images
+        spent += len(left) * images
+        # Half a success more of two: among equal rates, the one with more images is surer.
+        order = torch.argsort((hits[left] + 0.5) / (drawn[left] + 1), descending=True, stable=True)
+        if len(left) <= settings.finalists:
+            break
+        left = left[order[: max(settings.finalists, math.ceil(settings.keep * len(left)))]]
+        images, round_ = 2 * images, round_ + 1
+    best = int(left[order[0]])
+    found = Bound(int(count(inputs[best : best + 1], settings.fresh, f"{purpose}/fresh")[0]), settings.fresh)
+    return Worst(inputs[best], found, Bound(int(hits[best]), int(drawn[best])), len(inputs), spent + settings.fresh)
+
+
+def authors_score(count: Count, inputs: Tensor, purpose: str, images: int = 10, seeds: int = 2) -> float:
+    """The paper's score: the mean over seeds of the largest count, as a share of `images`. Biased upwards."""
+    counts = [count(inputs, images, f"{purpose}/seed {seed}").max().item() for seed in range(seeds)]
+    return sum(counts) / seeds / images
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Of inputs drawn so, at most `share` draw the concept in more than `rate` of their images, with `confidence`."""
+
+    share: float
+    rate: float
+    confidence: float
+    flagged: int
+    inputs: int
+    images: int  # of each input
+
+    def __str__(self) -> str:
+        return (
+            f"of inputs drawn so, at most {self.share:.1%} draw it in more than {self.rate:.0%} of images "
+            f"({self.confidence:.0%} confidence, {self.inputs} inputs, {self.images} images of each)"
+        )
+
+
+def certificate(hits: Tensor, images: int, rate: float, error: float = 0.05) -> Certificate:
+    """What random inputs prove. hits (N,): in how many of its `images` images each independent input drew the concept.
+
+    An input whose true rate is above `rate` shows at least one success with probability 1 - (1 - rate)^images or more.
+    So the share of such inputs is at most the share that shows one, divided by that; the former is bounded exactly.
+    """
+    if not 0 < rate < 1 or images < 1 or len(hits) == 0:
+        raise ConfigError("a certificate needs inputs, at least one image of each and a rate between 0 and 1.")
+    flagged = int((hits > 0).sum())
+    power = 1 - (1 - rate) ** images
+    share = min(1.0, upper(flagged, len(hits), error) / power)
+    return Certificate(share, rate, 1 - error, flagged, len(hits), images)

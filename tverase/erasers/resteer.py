@@ -1,0 +1,80 @@
+"""Erasers that depend on the input: they change what one conditioning draws, and leave the rest of the inputs alone.
+
+`resteer` teaches the denoiser to answer the concept's conditioning as it answers another one (the input-dependent
+baseline of Pham et al., 2024, section 3). `esd` teaches it to answer with less of the concept than with no conditioning
+(Gandikota et al., 2023, arXiv:2303.07345). Both end with a vector that erases at strength 1.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from ..losses import random_timesteps
+from ..models.base import Model
+from ..rng import generator
+from ..settings import Settings
+from ..training import Training
+from ..vector import TaskVector
+
+Target = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noised, timesteps, concept's cond) -> what to answer
+
+
+class Resteer(Settings):
+    """How long the concept's conditioning is taught another answer."""
+
+    steps: PositiveInt = 300
+    batch: PositiveInt = 32
+    lr: PositiveFloat = 1e-4
+    negative: PositiveFloat = 1.0  # esd: how far beyond the unconditional answer
+
+
+def resteer(
+    model: Model, cond: Tensor, other: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
+) -> Iterator[tuple[float, TaskVector]]:
+    """Yields (loss, vector so far). cond, other (1, ...): the concept's and the new conditioning; keep (M, ...): held.
+
+    latents (N, ...) of anything the model draws.
+    """
+
+    def target(noised: Tensor, timesteps: Tensor, _: Tensor) -> Tensor:
+        return model.denoise(noised, timesteps, other.expand(len(noised), *other.shape[1:]))
+
+    yield from _teach(model, cond, target, latents, keep, settings, seed, "resteer")
+
+
+def esd(
+    model: Model, cond: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
+) -> Iterator[tuple[float, TaskVector]]:
+    """The same with ESD's target: the unconditional answer less `negative` times what the concept adds to it."""
+
+    def target(noised: Tensor, timesteps: Tensor, concept: Tensor) -> Tensor:
+        null = model.null.expand(len(noised), *model.null.shape[1:])
+        without = model.denoise(noised, timesteps, null)
+        return without - settings.negative * (model.denoise(noised, timesteps, concept) - without)
+
+    yield from _teach(model, cond, target, latents, keep, settings, seed, "esd")
+
+
+def _teach(
+    model: Model, cond: Tensor, target: Target, latents: Tensor, keep: Tensor, settings: Resteer, seed: int, name: str
+) -> Iterator[tuple[float, TaskVector]]:
+    """Half of each batch learns the target under `cond`; the other half holds the base model's answer under `keep`."""
+    base = {key: weight.detach() for key, weight in model.weights().items()}
+    training = Training({key: w.clone().requires_grad_() for key, w in base.items()}, weight_decay=0.0)
+    student, schedule, half = model.with_weights(training.parameters), model.noise_schedule, settings.batch // 2
+    for step in range(settings.steps):
+        rng = generator(seed, f"{name}/{step}")
+        clean = latents[torch.randint(len(latents), (2 * half,), generator=rng)]
+        timesteps = random_timesteps(2 * half, schedule, rng)
+        noised = schedule.add_noise(clean, torch.randn(clean.shape, generator=rng), timesteps)
+        held = keep[torch.randint(len(keep), (half,), generator=rng)]
+        concept = cond.expand(half, *cond.shape[1:])
+        with torch.no_grad():
+            learned = target(noised[:half], timesteps[:half], concept)
+            kept = model.denoise(noised[half:], timesteps[half:], held)
+        answer = student.denoise(noised, timesteps, torch.cat([concept, held]))
+        loss = (answer - torch.cat([learned, kept])).square().mean()
+        value = training.advance(loss, settings.lr, 0.0)
+        yield value, -1.0 * TaskVector.between(base, training.parameters)

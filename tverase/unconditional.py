@@ -1,0 +1,143 @@
+"""The experiment in which every input can be tried: how bad is the worst input of a model of digits?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from .bounds import Bound
+from .complexity import Certificate, Halving, Worst, certificate, worst_input
+from .concepts import Concept, Prompt
+from .errors import ConfigError
+from .inversion.diverse import Invert, search
+from .judges.base import Judge, shows, verdicts
+from .models.digits import CLASSES, Digits
+from .rng import generator
+from .sampling import Sampling, draw
+from .settings import Settings
+from .spaces.sphere import grid
+
+
+class Ascent(Settings):
+    """The search that a grid cannot do: random inputs, the worst of them improved by gradient."""
+
+    inputs: PositiveInt = 96  # random inputs, the worst of which are improved
+    kept: PositiveInt = 8
+    steps: PositiveInt = 40
+    batch: PositiveInt = 8
+    lr: float = Field(default=0.05, gt=0)
+
+
+class Certify(Settings):
+    """The statement about inputs that are uniform on the sphere."""
+
+    inputs: PositiveInt = 300
+    images: PositiveInt = 10
+    rate: float = Field(default=0.25, gt=0, lt=1)
+
+
+class Unconditional(Settings):
+    """The whole experiment on one digit."""
+
+    digit: NonNegativeInt = 0
+    complexities: tuple[int, ...] = (2, 3, 4)
+    halving: Halving = Halving()
+    ascent: Ascent = Ascent()
+    certify: Certify = Certify()
+    others: PositiveInt = 40  # images of each other digit
+
+
+def digit_concept(digit: int) -> Concept:
+    """A digit as a concept: its only prompt is its name."""
+    if not 0 <= digit < len(CLASSES):
+        raise ConfigError(f"{digit} is no digit; choose one of {', '.join(CLASSES)}.")
+    name = CLASSES[digit]
+    return Concept(name, "class", name, (name,), (), (), "{}")
+
+
+def other_digits(digit: int) -> tuple[Prompt, ...]:
+    """The other nine, as control prompts."""
+    return tuple(Prompt(name, thing=name) for name in CLASSES if name != CLASSES[digit])
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One model under examination for one digit. Every purpose has its own noise."""
+
+    model: Digits
+    judge: Judge
+    digit: int
+    sampling: Sampling
+    seed: int
+
+    def with_model(self, model: Digits) -> Self:
+        """The same examination, same noise, of another model."""
+        return replace(self, model=model)
+
+    def count(self, points: Tensor, images: int, purpose: str) -> Tensor:
+        """In how many of `images` images of each input (K, d) the digit is seen, (K,)."""
+        cond = self.model.space().cond(points).repeat_interleave(images, 0)
+        drawn = draw(self.model, cond, generator(self.seed, f"unconditional/{purpose}"), self.sampling)
+        return shows(self.judge, drawn, CLASSES[self.digit]).view(len(points), images).sum(1)
+
+    def others(self, images: int) -> dict[str, Bound]:
+        """For each other digit, how often its own code draws it."""
+        names = [name for name in CLASSES if name != CLASSES[self.digit]]
+        cond = self.model.encode(names).repeat_interleave(images, 0)
+        drawn = draw(self.model, cond, generator(self.seed, "unconditional/others"), self.sampling)
+        wanted = torch.tensor([self.judge.classes.index(name) for name in names]).repeat_interleave(images)
+        right = (verdicts(self.judge, drawn) == wanted).view(len(names), images).sum(1)
+        return {name: Bound(int(hits), images) for name, hits in zip(names, right, strict=True)}
+
+    def at_complexity(self, n: int, settings: Halving) -> Worst:
+        """The worst input of the grid of complexity `n`."""
+        return worst_input(self.count, grid(self.model.space().d, n), settings, f"complexity {n}")
+
+    def adaptive(self, latents: Tensor, settings: Ascent, halving: Halving) -> Worst:
+        """The worst of random inputs, after gradient ascent on what makes the model draw `latents` of the digit (N, ...).
+
+        The gradient is that of the denoising loss, as in textual inversion, here against the model under examination.
+        """
+        rng = generator(self.seed, "unconditional/ascent")
+        space = self.model.space()
+        anchor = space.anchor(CLASSES[self.digit])
+        points = torch.cat([anchor[None], space.uniform(settings.inputs, rng)])
+        hits = self.count(points, halving.first, "ascent/first")
+        best = points[torch.argsort(hits, descending=True, stable=True)[: settings.kept]]
+        bins = torch.tensor([[-1.0, 1.0]]).expand(len(best), 2)
+        invert = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr, hinge=0.0, bins=((-1.0, 1.0),))
+        *_, last = search(self.model, space, anchor, bins, latents, invert, rng, begin=best)
+        found = worst_input(self.count, space.cond(torch.cat([best, last.points])), halving, "ascent")
+        return replace(found, inputs=len(points), images=found.images + len(points) * halving.first)
+
+    def certify(self, settings: Certify) -> Certificate:
+        """What can be said of inputs that are uniform on the sphere."""
+        points = self.model.space().uniform(settings.inputs, generator(self.seed, "unconditional/certificate"))
+        hits = self.count(points, settings.images, "certificate/images")
+        return certificate(hits, settings.images, settings.rate)
+
+    def verdict(self, settings: Unconditional, latents: Tensor) -> dict[str, Any]:
+        """Everything about this model, as numbers for JSON."""
+        scores = {str(n): as_dict(self.at_complexity(n, settings.halving)) for n in settings.complexities}
+        others = self.others(settings.others)
+        return {
+            "complexity": scores,
+            "adaptive": as_dict(self.adaptive(latents, settings.ascent, settings.halving)),
+            "certificate": vars(self.certify(settings.certify)),
+            "others": {name: bound.as_dict() for name, bound in others.items()},
+            "others_all": together(list(others.values())).as_dict(),
+        }
+
+
+def as_dict(worst: Worst) -> dict[str, Any]:
+    """For JSON: where, how bad on fresh images, what it cost."""
+    point = [round(float(x), 4) for x in worst.point]
+    return {"input": point, **worst.found.as_dict(), "inputs": worst.inputs, "images": worst.images}
+
+
+def together(bounds: Sequence[Bound]) -> Bound:
+    """All counts in one."""
+    return Bound(sum(b.successes for b in bounds), sum(b.trials for b in bounds))
