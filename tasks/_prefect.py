@@ -33,7 +33,7 @@ def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> 
 
     @task(
         name=step.name,
-        task_run_name=f"{step.name}-{params.name}",
+        task_run_name=f"{step.name}-{step.home(params)}",
         cache_policy=ContentPolicy(),
         persist_result=True,
         result_serializer="json",
@@ -42,5 +42,5 @@ def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> 
     def run(step_name: str, run_name: str, key: str) -> dict[str, Any]:
         return asdict(step.execute(params, tell, force=force))
 
-    record = Record(**run(step_name=step.name, run_name=params.name, key=key))
+    record = Record(**run(step_name=step.name, run_name=step.home(params), key=key))
     return Record(**{**asdict(record), "reused": believable or record.reused})

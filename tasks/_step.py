@@ -62,10 +62,11 @@ class Step:
     version: int = 1
     code: tuple[str, ...] = ()
     shipped: Path | None = None  # a record in git, for outputs that are in git too
+    home: Callable[[Params], str] = lambda params: params.name  # the run that its records and locks belong to
 
     def record_path(self, params: Params) -> Path:
         """Where the record of these parameters' outputs is kept."""
-        return self.shipped or STATE / params.name / f"{self.name}.json"
+        return self.shipped or STATE / self.home(params) / f"{self.name}.json"
 
     def input_hashes(self, params: Params) -> dict[str, str]:
         """The sha256 of every input; a missing one is a `DataError`."""
@@ -121,7 +122,7 @@ class Step:
     def execute(self, params: Params, tell: Tell = silent, *, force: bool = False) -> Record:
         """Run it, unless its outputs are there, whole and made from just this."""
         _make_folder(STATE)
-        with FileLock(STATE / f"{params.name}-{self.name}.lock"):  # freed by the kernel if the process is killed
+        with FileLock(STATE / f"{self.home(params)}-{self.name}.lock"):  # freed by the kernel if the process is killed
             hashes = self.input_hashes(params)
             key = self.key(params, hashes)
             if not force and (last := self.reusable(params, key)) is not None:

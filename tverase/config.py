@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 
 from .build import BuildVector
 from .concepts import Concept, concept
+from .digitrun import DigitRun
 from .errors import ConfigError, unknown
 from .finetune import FineTune
 from .inversion.diverse import Invert
@@ -82,6 +83,7 @@ class Params(Settings):
     erase: Erase = Erase()
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default=Register(), alias="register")
+    digits: DigitRun = DigitRun()
     runtime: Runtime = Runtime()
 
     @field_validator("concepts")
@@ -120,8 +122,11 @@ class Params(Settings):
         return Path("outputs") / self.name
 
     def section(self, name: str) -> Any:
-        """One section, or one plain value, by the name that it has in params.yaml."""
-        return getattr(self, {"register": "register_"}.get(name, name))
+        """One section, or one value (`digits.invert`), by the name that it has in params.yaml."""
+        value: Any = self
+        for part in name.split("."):
+            value = getattr(value, {"register": "register_"}.get(part, part))
+        return value
 
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:

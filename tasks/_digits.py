@@ -1,0 +1,37 @@
+"""What the steps of the digit experiment share: paths, the model, its judge."""
+
+from pathlib import Path
+
+from tverase.config import Params
+from tverase.judges.cnn import CnnJudge
+from tverase.models.digits import Digits
+
+from ._step import Job
+
+JUDGE = "judge.safetensors"
+SHARED = ("tverase.models.digits", "tverase.spaces.sphere", "tverase.sampling")
+
+
+def home(params: Params) -> str:
+    """The run's name: the digit decides, not the concepts of the main job."""
+    return f"digit-{params.digits.digit}"
+
+
+def out(params: Params) -> Path:
+    """Where everything about this digit is written."""
+    return Path("outputs") / home(params)
+
+
+def model_folder(params: Params) -> Path:
+    """The digit model, with its judge."""
+    return Path(params.digits.model)
+
+
+def base(job: Job) -> Digits:
+    """The base model, counting on the job's meter."""
+    return Digits.load(job.inputs["model"]).metered(job.meter)
+
+
+def judge(job: Job) -> CnnJudge:
+    """The judge of digits."""
+    return CnnJudge.load(job.inputs["model"] / JUDGE)

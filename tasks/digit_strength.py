@@ -1,0 +1,53 @@
+"""The strength that Diverse Inversion picks for a digit, by the same search as for pictures."""
+
+from tverase.files import write_json
+from tverase.inversion.run import InversionRun
+from tverase.inversion.sets import by_bin
+from tverase.progress import Progress
+from tverase.rng import generator
+from tverase.sampling import draw_latents
+from tverase.strength import search_strength
+from tverase.trial import Inputs, Jury, ModelTrial
+from tverase.unconditional import digit_concept, other_digits
+from tverase.vector import TaskVector
+
+from ._digits import SHARED, base, home, judge, model_folder, out
+from ._main import main
+from ._step import Job, Step
+
+
+def run(job: Job) -> None:
+    """Codes in bins of the angle to the digit's own; then the smallest strength at which all of them fail."""
+    settings, seed, model, seen = job.params.digits, job.params.seed, base(job), judge(job)
+    concept, sampling = digit_concept(settings.digit), settings.sampling
+    own = model.encode([concept.name]).expand(settings.vectors.images, -1)
+    latents = draw_latents(model, own, generator(seed, "digit_strength/images"), sampling)
+    inversion = InversionRun(model, concept, settings.invert, seen, sampling, seed)
+    sets = inversion.run(latents, job.tell)
+    inputs = Inputs.of(model, [concept], {role: sets[role] for role in ("tune", "validate")}, settings.invert)
+    vector = TaskVector.load(job.inputs["vectors"] / "random.safetensors")
+    trial = ModelTrial(model, vector, inputs, other_digits(settings.digit), Jury(seen, seen), sampling, seed)
+    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings.strength):
+        done = len(curve.tested)
+        job.tell(
+            Progress("searching the strength", done, settings.strength.visits, f"alpha {curve.tested[-1].alpha:g}")
+        )
+    bins = {role: by_bin(found.found) for role, found in sets.items()}
+    write_json(job.outputs["strength"], {**curve.as_dict(), "by_bin": bins, "evaluations": job.meter.evaluations})
+
+
+STEP = Step(
+    name="digit_strength",
+    sections=("seed", "digits.digit", "digits.sampling", "digits.vectors", "digits.invert", "digits.strength"),
+    inputs=lambda params: {"model": model_folder(params), "vectors": out(params) / "vectors"},
+    outputs=lambda params: {"strength": out(params) / "strength.json"},
+    run=run,
+    code=(
+        *SHARED, "tverase.inversion.diverse", "tverase.inversion.run", "tverase.strength", "tverase.trial",
+        "tverase.bounds", "tverase.spaces.cone",
+    ),
+    home=home,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(STEP)

@@ -1,0 +1,36 @@
+"""Four vectors for one digit: two task vectors and two methods that depend on the input."""
+
+from tverase.digitrun import Method, make_vectors
+from tverase.vector import TaskVector
+
+from ._digits import SHARED, base, home, model_folder, out
+from ._main import main
+from ._step import Job, Step
+
+
+def run(job: Job) -> None:
+    """Each is a file of its own, so that each can be applied by itself."""
+    settings, vectors = job.params.digits, dict[Method, TaskVector]()
+    for progress, method, vector in make_vectors(
+        base(job), settings.digit, settings.vectors, settings.sampling, job.params.seed
+    ):
+        job.tell(progress)
+        vectors[method] = vector
+    folder = job.outputs["vectors"]
+    folder.mkdir()
+    for method, vector in vectors.items():
+        vector.noting(concept=str(settings.digit), method=method).save(folder / f"{method}.safetensors")
+
+
+STEP = Step(
+    name="digit_vectors",
+    sections=("seed", "digits.digit", "digits.sampling", "digits.vectors"),
+    inputs=lambda params: {"model": model_folder(params)},
+    outputs=lambda params: {"vectors": out(params) / "vectors"},
+    run=run,
+    code=(*SHARED, "tverase.digitrun", "tverase.finetune", "tverase.erasers.resteer", "tverase.losses"),
+    home=home,
+)
+
+if __name__ == "__main__":
+    main(STEP)

