@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help setup check test erase repro flow ui bench clean
+.PHONY: help setup check test test-slow erase repro flow ui bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,6 +32,9 @@ check: setup  ## lint, format, types, import rules
 test: setup  ## the default tests, a few minutes
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
 
+test-slow: setup  ## the real main job against its goals, about ten minutes
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
+
 erase: setup  ## erase the concept of params.yaml (CONCEPT=skull, SET="finetune.steps=100 ...")
 	$(BIN)/tverase run $(if $(CONCEPT),--set 'concepts=[$(CONCEPT)]') $(foreach s,$(SET),--set '$(s)')
 
@@ -45,8 +48,11 @@ ui: setup  ## MLflow on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
 		--backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts
 
-bench: setup  ## the measures of docs/results.md
+bench: setup  ## the measures of docs/results.md, more than an hour
 	$(BIN)/python -m benchmarks.base_model
+	$(BIN)/python -m benchmarks.main_job
+	$(BIN)/python -m benchmarks.erasure
+	$(BIN)/python -m benchmarks.options
 
 clean:  ## results, caches and local databases; never the shipped data and models
 	rm -rf outputs work .tverase .prefect mlflow.db mlartifacts dvc_plots .mypy_cache .ruff_cache .pytest_cache

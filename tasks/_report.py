@@ -12,6 +12,7 @@ from tverase.files import read_tensors
 from tverase.judges.cnn import CnnJudge
 from tverase.report.facts import Facts
 from tverase.report.html import write_report
+from tverase.report.pictures import write_sheets
 from tverase.report.plots import write_plots
 from tverase.report.tables import write_tables
 
@@ -22,10 +23,11 @@ PACKAGES = ("tverase", "torch", "diffusers", "transformers", "prefect", "dvc", "
 
 
 def write(params: Params) -> Path:
-    """Write report.html, plots/ and tables/ beside the other results; returns the report's path."""
+    """Write report.html, plots/, pictures/ and tables/ beside the other results; returns the report's path."""
     facts = gather(params)
     write_plots(facts, params.out / "plots")
     write_tables(facts, params.out / "tables")
+    write_sheets(facts, params.out / "pictures")
     path = params.out / "report.html"
     write_report(facts, path)
     return path
