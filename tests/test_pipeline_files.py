@@ -1,0 +1,84 @@
+"""dvc.yaml, params.yaml and the lock file against the code that they speak of."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from tasks._all import STEPS
+from tasks._dvc import STAGES
+from tasks._step import Step
+from tverase.config import Params
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def params() -> Params:
+    return Params.load(Path("params.yaml"))
+
+
+@pytest.fixture
+def pipeline(params: Params) -> dict[str, Any]:
+    """dvc.yaml with its names filled in."""
+    text = Path("dvc.yaml").read_text()
+    for key in ("name", "model", "judges"):
+        text = text.replace("${" + key + "}", getattr(params, key))
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def paths(items: list[Any]) -> set[str]:
+    """The paths of DVC's lists, whose items may carry options."""
+    return {next(iter(item)) if isinstance(item, dict) else item for item in items}
+
+
+def test_every_step_is_a_stage_and_every_stage_a_step(pipeline: dict[str, Any]) -> None:
+    assert list(pipeline["stages"]) == [step.name for step in STEPS]
+    assert set(STAGES) == {step.name for step in STEPS if step.shipped is None}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_stage_says_what_its_step_does(step: Step, pipeline: dict[str, Any], params: Params) -> None:
+    stage = pipeline["stages"][step.name]
+    assert stage["cmd"] == f"python -m tasks.{step.name}"
+    deps = paths(stage["deps"])
+    assert f"tasks/{step.name}.py" in deps
+    assert {str(path) for path in step.inputs(params).values()} <= deps
+    assert {str(path.relative_to(ROOT)) for path in step.code_files()} <= deps
+    assert set(stage.get("params", [])) == set(step.sections) - {"prepare_data"}
+    outs = paths(stage.get("outs", [])) | paths(stage.get("metrics", []))
+    assert outs == {str(path) for path in step.outputs(params).values()}
+
+
+def test_params_yaml_spells_out_what_dvc_watches(pipeline: dict[str, Any]) -> None:
+    written = yaml.safe_load(Path("params.yaml").read_text())
+    watched = {name for stage in pipeline["stages"].values() for name in stage.get("params", [])}
+    assert watched <= set(written), "dvc cannot watch a section that params.yaml does not have"
+
+
+def test_what_is_shipped_is_what_its_record_says(params: Params) -> None:
+    for step in STEPS:
+        if step.shipped is not None:
+            assert step.current(params), f"{step.name} would run on a fresh clone"
+
+
+def test_the_lock_satisfies_the_project() -> None:
+    pins = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", Path("requirements.lock").read_text(), re.M))
+    pins = {name.lower().replace("_", "-"): Version(version) for name, version in pins.items()}
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        wanted = Requirement(text)
+        name = wanted.name.lower().replace("_", "-")
+        assert name in pins, f"{name} is not in requirements.lock"
+        assert wanted.specifier.contains(pins[name]), f"{name} {pins[name]} is locked, {wanted.specifier} is wanted"
