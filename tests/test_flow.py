@@ -1,0 +1,137 @@
+"""The whole flow on a model of random weights: what comes out, what a second call does, and that DVC agrees byte by byte."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.erase import erase_concept
+from tasks._all import MAKE_THE_MODEL, STEPS
+from tverase.config import Params
+from tverase.files import sha256
+
+ROOT = Path(__file__).parents[1]
+MINE = [step for step in STEPS if step.name not in MAKE_THE_MODEL]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -> Path:
+    """A repository of git and DVC with the project's stages and sources, and params.yaml for the pico model."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("tasks", "tverase"):  # DVC looks at the sources as files
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(small_run))
+    (folder / "records").mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    dvc(folder, "init", "-q")
+    return folder
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """`dvc ...` in `folder`, with this Python first on the path; returns what it said."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def outputs(folder: Path, params: Params) -> dict[str, str]:
+    """The sha256 of everything that the steps promise."""
+    paths = [path for step in MINE for path in step.outputs(params).values()]
+    return {str(path): sha256(folder / path) for path in paths}
+
+
+@pytest.fixture
+def params(place: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The parameters; the working folder is the project's."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
+    return Params.load(Path("params.yaml"))
+
+
+@pytest.fixture
+def erased(prefect_server: None, place: Path, params: Params) -> dict[str, Any]:
+    """What the flow answers; the first test that asks has it run, for the others it has nothing to do."""
+    return erase_concept(params)
+
+
+def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> None:
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(params.out / "erased", local_files_only=True, safety_checker=None)
+    assert pipe.unet.num_parameters() > 0
+    page = Path(erased["report"]).read_text()
+    assert page.count("<img") > 10
+    assert "http" not in page.replace("http://www.w3.org", "")
+    for name in ("metrics.json", "strength.json", "tau.safetensors", "curve.csv"):
+        assert (params.out / name).exists()
+    for folder in ("plots", "tables", "pictures"):
+        assert any((params.out / folder).iterdir())
+    assert "params.yaml" not in json.loads((params.out / "metrics.json").read_text())
+
+
+def test_a_version_waits_for_review(erased: dict[str, Any]) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    version = client.get_model_version_by_alias("tverase-bomb", "candidate")
+    assert int(version.version) == erased["version"]
+    assert version.run_id
+    assert client.get_run(version.run_id).data.tags["prefect.flow_run_id"]
+
+
+def test_a_second_call_does_nothing(erased: dict[str, Any], place: Path, params: Params) -> None:
+    before = outputs(place, params)
+    again = erase_concept(params)
+    assert all(step["reused"] for step in again["steps"].values())
+    assert again["version"] == erased["version"], "the same content is not registered twice"
+    assert outputs(place, params) == before
+
+
+def test_a_lost_output_is_rebuilt_and_nothing_else(erased: dict[str, Any], place: Path, params: Params) -> None:
+    before = outputs(place, params)
+    shutil.rmtree(params.out / "inversions")
+    steps = erase_concept(params)["steps"]
+    assert [name for name, step in steps.items() if not step["reused"]] == ["invert"]
+    assert outputs(place, params) == before
+
+
+def test_dvc_finds_nothing_to_do_after_the_flow(erased: dict[str, Any], place: Path) -> None:
+    said = dvc(place, "repro", *[step.name for step in MINE], "--single-item")
+    assert "Running" not in said
+
+
+def test_one_parameter_changes_what_stands_behind_it(erased: dict[str, Any], params: Params) -> None:
+    other = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"images": 4})})
+    steps = erase_concept(other)["steps"]
+    assert [name for name, step in steps.items() if not step["reused"]] == ["evaluate"]
+    steps = erase_concept(params)["steps"]
+    assert [name for name, step in steps.items() if not step["reused"]] == ["evaluate"]
+
+
+@pytest.mark.slow
+def test_dvc_makes_the_same_bytes(erased: dict[str, Any], place: Path, params: Params, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(place, folder, ignore=shutil.ignore_patterns("outputs", ".tverase", "cache", "dvc.lock", "tmp"))
+    for step in MINE:
+        dvc(folder, "repro", step.name, "--single-item")
+    assert outputs(folder, params) == outputs(place, params)
+    assert all((folder / step.record_path(params)).exists() for step in MINE)
+
+
+def test_dvc_makes_the_same_first_bytes(erased: dict[str, Any], place: Path, params: Params, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(place, folder, ignore=shutil.ignore_patterns("outputs", ".tverase", "cache", "dvc.lock", "tmp"))
+    for name in ("make_images", "finetune"):
+        assert "Running" in dvc(folder, "repro", name, "--single-item")
+    for path in ("images.safetensors", "finetuned"):
+        assert sha256(folder / params.out / path) == sha256(params.out / path)
