@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help setup check test test-slow erase repro flow ui bench clean
+.PHONY: help setup check test test-slow erase repro flow serve deploy worker ui bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -43,6 +43,19 @@ repro: setup  ## the same through DVC
 
 flow: setup  ## the Prefect flow once, with params.yaml and Prefect's own log
 	$(BIN)/python -m flows.erase
+
+# The server's database is .prefect/prefect.db. To use another server: export PREFECT_API_URL, and skip `make serve`.
+serve deploy worker: export PREFECT_HOME ?= $(CURDIR)/.prefect
+deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+
+serve: setup  ## a Prefect server on http://127.0.0.1:4200
+	$(BIN)/prefect server start --host 127.0.0.1 --port 4200
+
+deploy: setup  ## tell the server what prefect.yaml and params.yaml say: nightly and on-demand
+	PATH="$(CURDIR)/$(BIN):$$PATH" infra/deploy
+
+worker: setup  ## carry out what the server schedules, one run at a time
+	$(BIN)/prefect worker start --pool tverase-local --type process --install-policy never --limit 1
 
 ui: setup  ## MLflow on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \

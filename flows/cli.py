@@ -109,7 +109,7 @@ def _check_steps(names: list[str]) -> None:
 
 def main() -> None:
     """The entry point: errors that we know are one sentence and an exit code."""
-    from tasks._main import quiet
+    from tasks._quiet import quiet
 
     quiet()
     try:

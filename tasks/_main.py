@@ -1,28 +1,14 @@
 """How DVC runs a step: `python -m tasks.<step> [KEY=VALUE ...]`, with params.yaml and without Prefect."""
 
-import os
 import sys
 from pathlib import Path
 
 from tverase.config import Params
 from tverase.errors import TveraseError
 
+from ._quiet import quiet
 from ._show import show
 from ._step import Step
-
-QUIET = {
-    "DO_NOT_TRACK": "true",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
-}
-
-
-def quiet() -> None:
-    """No telemetry, and no chatter of libraries between our own lines."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
 
 
 def main(step: Step) -> None:

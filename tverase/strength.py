@@ -5,7 +5,7 @@ base model's control less delta. If no alpha has both, the answer is "infeasible
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -108,12 +108,15 @@ class StrengthCurve:
 
     def as_csv(self) -> str:
         """The frontier as a table, for `dvc plots`."""
-        lines = ["alpha,name,worst,control"]
-        lines += [
-            f"{f['alpha']:g}," + ",".join(str(f[k]["rate"]) for k in ("name", "worst", "control"))
-            for f in self.frontier
-        ]
-        return "\n".join(lines) + "\n"
+        header, *rows = frontier_table(self.frontier)
+        return "".join(",".join(map(str, row)) + "\n" for row in (header, *rows))
+
+
+def frontier_table(frontier: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """The header, then a row for each strength: every rate followed by the ends of its interval."""
+    keys, ends = ("name", "worst", "control"), {"": "rate", "_low": "low", "_high": "high"}
+    header = ["alpha", *(f"{key}{end}" for key in keys for end in ends)]
+    return [header, *([f["alpha"], *(f[key][end] for key in keys for end in ends.values())] for f in frontier)]
 
 
 def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Tested:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..strength import frontier_table
 from .facts import Facts
 from .words import found
 
@@ -14,7 +15,7 @@ Row = Sequence[Any]
 
 
 def write_tables(facts: Facts, folder: Path) -> None:
-    """recovery.csv, control.csv, strength.csv (for `dvc plots`), search.csv and inversions.csv."""
+    """recovery.csv, control.csv, strength.csv (the curve of `dvc plots`), search.csv and inversions.csv."""
     for name, (header, rows) in tables(facts).items():
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -25,6 +26,7 @@ def write_tables(facts: Facts, folder: Path) -> None:
 
 def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
     """Header and rows of every table, by name; an empty cell is a number that was not measured."""
+    frontier = frontier_table(facts.strength.get("frontier", ()))
     return {
         "recovery": (
             ["concept", "rung", "input", "bin_low", "bin_high", *_ends("base"), *_ends("erased")],
@@ -34,10 +36,7 @@ def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
             ["group", "name", "neighbour", *_ends("base"), *_ends("erased"), "loss", "loss_low", "loss_high"],
             list(_control(facts)),
         ),
-        "strength": (
-            ["alpha", *(f"{key}{end}" for key in ("name", "worst", "control") for end in ("", "_low", "_high"))],
-            [_frontier(entry) for entry in facts.strength.get("frontier", ())],
-        ),
+        "strength": (frontier[0], [*frontier[1:]]),
         "search": (
             ["step", "alpha", "role", "safe", "upper", "worst", "worst_successes", "worst_images", "images"],
             list(_search(facts)),
@@ -73,11 +72,6 @@ def _control(facts: Facts) -> Iterable[Row]:
             near = name in control["neighbours"] and group != "all"
             loss = [pair["loss"], pair["loss_low"], pair["loss_high"]]
             yield [group, name, near, *_bound(pair["base"]), *_bound(pair["erased"]), *loss]
-
-
-def _frontier(entry: dict[str, Any]) -> Row:
-    three = (entry[key] for key in ("name", "worst", "control"))
-    return [entry["alpha"], *(bound[end] for bound in three for end in ("rate", "low", "high"))]
 
 
 def _search(facts: Facts) -> Iterable[Row]:

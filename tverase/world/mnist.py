@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import struct
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     """An idx file as an array of bytes; a `DataError` if its magic number or its length is wrong."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again.") from error
     return parse_idx(raw, magic, str(path))
 

@@ -1,0 +1,133 @@
+"""A second opinion: do our judges and a probe on ImageNet features see the same? `python -m benchmarks.independent_judge`.
+
+Needs the extra `judge`. Images that fool our own judge would show here as disagreement.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tasks._main import quiet
+from tverase.bounds import Bound
+from tverase.concepts import concept, controls
+from tverase.judges.base import Judge, shows, verdicts
+from tverase.judges.cnn import CnnJudge
+from tverase.judges.probe import ProbeJudge
+from tverase.models.folder import open_model
+from tverase.pretrain.judges import Kind, renderings
+from tverase.pretrain.probe import fitted_probe
+from tverase.rng import generator
+from tverase.sampling import Sampling, draw
+from tverase.world.sprites import load_sprites
+from tverase.world.vocabulary import vocabulary
+
+from . import say
+
+PROBES, GOAL = Path("models/probes"), 0.9
+EPSILON = 16 / 255  # of pixels in [-1, 1]: the customary 8/255 of the whole range
+WORDS = vocabulary()
+
+
+def main() -> None:
+    """Renderings, the base model's images, and the erased model's if there is one."""
+    quiet()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fit", action="store_true", help="fit the probes anew, minutes")
+    parser.add_argument("--concept", default="bomb")
+    args = parser.parse_args()
+    if args.fit:
+        for kind in get_args(Kind):
+            fitted_probe(kind, load_sprites(Path("data/emoji")), WORDS, 0).save(PROBES / f"{kind}.safetensors")
+    judges = {k: CnnJudge.load(Path(f"models/judges/{k}.safetensors")) for k in get_args(Kind)}
+    probes = {k: ProbeJudge.load(PROBES / f"{k}.safetensors") for k in get_args(Kind)}
+    value = {**on_renderings(probes), **on_drawings(judges, probes), **on_fooled(args.concept, judges, probes)}
+    if Path(f"outputs/{args.concept}/erased").exists():
+        value |= on_erased(args.concept, judges, probes)
+    say("independent_judge", value, {"agreement_object": GOAL}, ok=value["agreement_object"] >= GOAL)
+
+
+def on_renderings(probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
+    """Accuracy of the probes on unseen renderings, and on the same after the autoencoder."""
+    sprites, model = load_sprites(Path("data/emoji")), open_model("models/emoji-sd")
+    found = {}
+    for kind, probe in probes.items():
+        sample = renderings(kind, 500, sprites, WORDS, generator(1, f"independent_judge/{kind}"))
+        decoded = model.to_images(model.to_latents(sample.images))
+        for name, images in (("renderings", sample.images), ("decoded", decoded)):
+            found[f"{name}_{kind}"] = _told(f"probe, {kind}, {name}", verdicts(probe, images) == sample.labels)
+    return found
+
+
+def on_drawings(judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
+    """One image of each trained (object, style) pair: what each judge recognises, and how often both say the same."""
+    prompts = [p for p in controls([], WORDS) if (p.thing, p.style) not in set(WORDS.held_out_pairs)]
+    model = open_model("models/emoji-sd")
+    images = draw(model, model.encode([p.text for p in prompts]), generator(2, "independent_judge"), Sampling())
+    found = {}
+    for kind in judges:
+        wanted = [p.thing if kind == "object" else p.style for p in prompts]
+        labels = torch.tensor([judges[kind].classes.index(str(w)) for w in wanted])
+        ours, other = verdicts(judges[kind], images), verdicts(probes[kind], images)
+        found[f"cnn_{kind}"] = _told(f"our judge, {kind}, drawn", ours == labels)
+        found[f"probe_{kind}"] = _told(f"probe, {kind}, drawn", other == labels)
+        found[f"agreement_{kind}"] = _told(f"both say the same, {kind}", ours == other)
+    return found
+
+
+def on_fooled(name: str, judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
+    """The control: renderings of other things, changed by little until our judge sees the concept. The probe must not."""
+    kind: Kind = "object" if name in WORDS.objects else "style"
+    sample = renderings(kind, 120, load_sprites(Path("data/emoji")), WORDS, generator(4, "independent_judge/fooled"))
+    wanted = judges[kind].classes.index(name)
+    others = sample.labels != wanted
+    clean, truth = sample.images[others], sample.labels[others]
+    images = fooling(judges[kind], clean, wanted)
+    ours, other = verdicts(judges[kind], images), verdicts(probes[kind], images)
+    return {
+        "fooled_cnn": _told(f"made to look like {name}, our judge sees it", ours == wanted),
+        "fooled_probe": _told(f"made to look like {name}, the probe sees it", other == wanted),
+        "fooled_probe_truth": _told("the probe still sees what was rendered", other == truth),
+    }
+
+
+def fooling(judge: CnnJudge, images: Tensor, wanted: int) -> Tensor:
+    """Signed gradient steps towards a class within EPSILON of each pixel (Madry et al., 2018, arXiv:1706.06083)."""
+    change, labels = torch.zeros_like(images), torch.full((len(images),), wanted)
+    for _ in range(20):
+        change.requires_grad_(True)
+        loss = functional.cross_entropy(judge.net(images + change), labels)
+        (slope,) = torch.autograd.grad(loss, change)
+        change = (change.detach() - EPSILON / 8 * slope.sign()).clamp(-EPSILON, EPSILON)
+        change = (images + change).clamp(-1, 1) - images
+    return images + change
+
+
+def on_erased(name: str, judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
+    """Recovery of an erased concept by both judges, on 60 images of its names."""
+    alpha = json.loads(Path(f"outputs/{name}/metrics.json").read_text())["alpha"]
+    wanted = concept(name, WORDS)
+    found = {}
+    for what, where in (("base", "models/emoji-sd"), ("erased", f"outputs/{name}/erased")):
+        model = open_model(where)
+        prompts = [wanted.names[i % len(wanted.names)] for i in range(60)]
+        images = draw(model, model.encode(prompts), generator(3, "independent_judge"), Sampling())
+        pair: tuple[tuple[str, Judge], ...] = (("cnn", judges[wanted.kind]), ("probe", probes[wanted.kind]))
+        for who, judge in pair:
+            found[f"{what}_{who}"] = _told(f"{name} by its names, {what}, {who}", shows(judge, images, name))
+    return {"alpha": alpha, **found}
+
+
+def _told(what: str, right: Tensor) -> float:
+    """Print a share with its interval; return it."""
+    bound = Bound(int(right.sum()), len(right))
+    print(f"{what}: {bound.rate:.1%} ({bound.low:.1%} to {bound.high:.1%}, {bound.trials} images)", flush=True)
+    return round(bound.rate, 4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""An erasure that never took place, as the facts of a report: what the report's tests look at."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from tverase.bounds import Bound
+from tverase.concepts import concept, controls
+from tverase.evaluate import Control, Row, metrics, summary
+from tverase.inversion.sets import Found, by_bin
+from tverase.report.facts import Facts
+from tverase.strength import StrengthCurve
+from tverase.strength import Tested as Trialled
+from tverase.world.vocabulary import vocabulary
+
+BINS = ((-0.2, 0.0), (0.4, 0.6))
+# A world of sixteen objects, so that figures and tables are quick to draw.
+WORDS = vocabulary().model_copy(update={"objects": dict(list(vocabulary().objects.items())[:16])})
+
+
+def pictures(seed: int, count: int = 2, size: int = 8) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, 3, size, size), generator=rng, dtype=torch.uint8)
+
+
+def embeddings(names: Sequence[str], *, accepted: bool = True) -> Iterator[tuple[str, Found]]:
+    for role in ("tune", "validate", "report"):
+        for name in names:
+            for i, (low, high) in enumerate(BINS):
+                hits = 9 if accepted else 1
+                yield role, Found(f"{name}/{role}/{i}", name, low, high, (low + high) / 2, hits, 10, accepted)
+
+
+def rows(names: Sequence[str], inversions: Sequence[tuple[str, Found]], hits: int) -> Iterator[Row]:
+    blank = torch.zeros(0)
+    for name in names:
+        for rung in concept(name, WORDS).rungs:
+            yield Row(name, rung, "6 prompts", Bound(57, 60), Bound(0, 60), blank, blank)
+        for role, item in inversions:
+            if role == "report" and item.concept == name and item.accepted:
+                yield Row(name, "inversion", item.name, Bound(38, 40), Bound(hits, 40), blank, blank)
+
+
+def control(names: Sequence[str], lost: int) -> Control:
+    prompts = controls([concept(name, WORDS) for name in names], WORDS)
+    seen, kept = torch.ones(len(prompts), dtype=torch.bool), torch.ones(len(prompts), dtype=torch.bool)
+    kept[:lost] = False
+    return Control(prompts, seen, seen, kept, seen, torch.zeros(0), torch.zeros(0))
+
+
+def curve(alpha: float | None = 1.125) -> StrengthCurve:
+    near = Bound(300, 320)
+    frontier = [
+        {"alpha": a, "name": Bound(n, 8), "worst": Bound(w, 8), "worst_input": "bomb/tune/0", "control": Bound(c, 8)}
+        for a, n, w, c in ((0.0, 8, 8, 8), (0.5, 3, 6, 8), (1.0, 0, 1, 7), (1.5, 0, 0, 5))
+    ]
+    entries = [{k: v.as_dict() if isinstance(v, Bound) else v for k, v in entry.items()} for entry in frontier]
+    tested = (
+        Trialled(4.0, "tune", {"bomb/tune/0": (0, 48), "bomb/tune/1": (0, 48)}, 0.1234, True, 96),
+        Trialled(1.125, "validate", {"bomb/validate/0": (1, 64), "bomb/validate/1": (0, 48)}, 0.1444, True, 112),
+    )
+    reason = "the smallest alpha that meets both bounds" if alpha else "at alpha 2, control falls to 60.0%"
+    return StrengthCurve(alpha, reason, tested, near, near, 528, 3712, alpha or 2.0, tuple(entries))
+
+
+def facts(names: Sequence[str] = ("bomb",), *, accepted: bool = True, hits: int = 0, lost: int = 4) -> Facts:
+    """A made-up erasure of `names`: `hits` of 40 for every held-back embedding, `lost` unrelated images."""
+    inversions = list(embeddings(names, accepted=accepted))
+    lines = list(rows(names, inversions, hits))
+    numbers = summary(lines, control(names, lost), [concept(name, WORDS) for name in names], WORDS)
+    numbers["control"]["shown"] = ["a noto cat", "a flat car"]
+    shown = {f"row/{i}/{side}": pictures(i) for i in range(len(lines)) for side in ("before", "after")}
+    shown |= {f"control/{side}": pictures(99) for side in ("before", "after")}
+    shown |= {f"concept/{name.replace(' ', '-')}": pictures(7, 4) for name in names}
+    shown |= {f"inversion/{item.name}": pictures(3) for _, item in inversions}
+    found = [{"role": role, **vars(item)} for role, item in inversions]
+    bins = {role: by_bin(i for r, i in inversions if r == role) for role in ("tune", "validate", "report")}
+    return Facts(
+        params={
+            "seed": 0,
+            "concepts": list(names),
+            "search_strength": {"epsilon": 0.2},
+            "sampling": {"steps": 10, "guidance": 3.0},
+        },
+        summary=numbers,
+        metrics=metrics(numbers, 1.125),
+        strength=curve().as_dict(),
+        inversions={"by_bin": bins, "found": found, "evaluations": 123456},
+        pictures=shown,
+        hashes={"tau": "ab" * 32},
+        timings={"finetune": 61.25},
+        cost={"finetune": 4800, "evaluate": 9600},
+        judges={"objects": {"version": "object-cnn/1", "accuracy": 0.991}},
+        versions={"torch": "2.13.0"},
+    )
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))

@@ -1,0 +1,205 @@
+"""A model under trial: counts that add up, images that a seed decides, weights that stay as they were."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tverase.concepts import Prompt, concept
+from tverase.inversion.diverse import Invert
+from tverase.inversion.sets import Found, InversionSet
+from tverase.judges.base import shows
+from tverase.judges.cnn import CnnJudge
+from tverase.models.base import Meter
+from tverase.models.text2image import TextToImage
+from tverase.rng import generator
+from tverase.sampling import Sampling, draw
+from tverase.strength import Strength, StrengthCurve
+from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, right
+from tverase.vector import TaskVector
+from tverase.world.vocabulary import Vocabulary
+
+SAMPLING = Sampling(steps=2, guidance=3.0, batch=16)
+BOMB = "bomb: a bomb"
+
+
+@pytest.fixture(scope="module")
+def jury(judges_folder: Path) -> Jury:
+    return Jury(*(CnnJudge.load(judges_folder / f"{kind}.safetensors") for kind in ("object", "style")))
+
+
+@pytest.fixture
+def model(pico: TextToImage) -> TextToImage:
+    """Pico with a meter of its own."""
+    return replace(pico, meter=Meter())
+
+
+@pytest.fixture(scope="module")
+def vector(pico: TextToImage) -> TaskVector:
+    rng, base = generator(0, "tests/trial/vector"), pico.weights()
+    return TaskVector.between(base, {k: w + 0.1 * torch.randn(w.shape, generator=rng) for k, w in base.items()})
+
+
+def found(name: str, *, accepted: bool = True) -> Found:
+    return Found(name, "bomb", 0.0, 1.0, 0.5, 9 if accepted else 1, 10, accepted)
+
+
+@pytest.fixture
+def inputs(model: TextToImage, words: Vocabulary) -> Inputs:
+    """Two names, an embedding to tune on and another that was rejected, one to validate on."""
+    bomb, space = concept("bomb", words), model.space("a {}")
+    points = torch.stack([space.anchor("owl"), space.anchor("fire")])
+    sets = {
+        "tune": InversionSet(points, (found("t0"), found("t1", accepted=False)), "a {}"),
+        "validate": InversionSet(points[1:], (found("v0"),), "a {}"),
+    }
+    return Inputs.of(model, [bomb], sets, Invert())
+
+
+@pytest.fixture
+def trial(model: TextToImage, vector: TaskVector, inputs: Inputs, jury: Jury, words: Vocabulary) -> ModelTrial:
+    return ModelTrial.of(model, vector, inputs, [concept("bomb", words)], jury, SAMPLING, 0, words)
+
+
+def again(trial: ModelTrial, seed: int = 0) -> ModelTrial:
+    """The same trial before its first call."""
+    return replace(trial, seed=seed, calls=0, _edited={})
+
+
+def test_inputs_are_names_and_accepted_embeddings(model: TextToImage, inputs: Inputs) -> None:
+    names = inputs.names["tune"][:NAMES]
+    assert names[0] == BOMB
+    assert inputs.names == {"tune": [*names, "t0"], "validate": ["v0"]}
+    assert set(inputs.cond) == set(inputs.concept) == {*names, "t0", "v0"}
+    assert torch.equal(inputs.cond[BOMB], model.encode(["a bomb"]))
+    assert torch.allclose(inputs.cond["t0"], model.encode(["a owl"]), atol=1e-6)
+    assert torch.allclose(inputs.cond["v0"], model.encode(["a fire"]), atol=1e-6)
+    assert {c.name for c in inputs.concept.values()} == {"bomb"}
+
+
+def test_controls_have_nothing_to_do_with_the_concept(trial: ModelTrial, words: Vocabulary) -> None:
+    assert len(trial.controls) == (len(words.names) - 1) * len(words.styles)
+    assert "bomb" not in {p.thing for p in trial.controls}
+    assert list(trial.controls) != sorted(trial.controls, key=lambda p: p.text)
+
+
+def test_alpha_zero_is_the_base_model(trial: ModelTrial, model: TextToImage) -> None:
+    assert trial.at(0) is model
+    edited = trial.at(0.5)
+    assert all(torch.equal(w, trial.vector.apply(model.weights(), 0.5)[k]) for k, w in edited.weights().items())
+    assert any(not torch.equal(w, model.weights()[k]) for k, w in edited.weights().items())
+
+
+def test_a_strength_for_each_parameter(trial: ModelTrial, model: TextToImage) -> None:
+    key, *others = sorted(model.weights())
+    edited = replace(trial, scale={key: 2.0}).at(0.5).weights()
+    assert torch.equal(edited[key], trial.vector.apply(model.weights(), 1.0)[key])
+    assert all(torch.equal(edited[k], model.weights()[k]) for k in others)
+
+
+def test_recovery_counts_what_the_judge_sees(
+    trial: ModelTrial, model: TextToImage, jury: Jury, words: Vocabulary
+) -> None:
+    """Asked about every object in turn, the judge's counts add up to the images that it calls an object at all."""
+    count = 6
+    noise = generator(0, "search_strength/1")
+    images = draw(model, model.encode(["a bomb"]).expand(count, -1, -1), noise, SAMPLING)
+    total = 0
+    for name in words.names:
+        asked = replace(trial.inputs, concept={BOMB: concept(name, words)})
+        (hits,) = replace(again(trial), inputs=asked).recovery(0.0, [BOMB], count)
+        assert hits == int(shows(jury.thing, images, name).sum())
+        total += hits
+    assert total + int(shows(jury.thing, images, "none").sum()) == count
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The images themselves, as the judges get them: counts alone could agree by chance."""
+    seen: list[torch.Tensor] = []
+    look = CnnJudge.probabilities
+
+    def watch(judge: CnnJudge, images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return look(judge, images)
+
+    monkeypatch.setattr(CnnJudge, "probabilities", watch)
+    return seen
+
+
+def test_each_input_draws_its_own_images(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
+    trial.recovery(0.5, [BOMB, "t0"], 4)
+    cond = torch.cat([trial.inputs.cond[name].expand(4, -1, -1) for name in (BOMB, "t0")])
+    images = draw(trial.at(0.5), cond, generator(0, "search_strength/1"), SAMPLING)
+    assert [len(part) for part in drawn] == [4, 4]
+    assert torch.equal(torch.cat(drawn), images)
+
+
+def test_the_seed_decides_and_every_round_is_fresh(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
+    def rounds(seed: int) -> list[list[int]]:
+        tried = again(trial, seed)
+        return [tried.recovery(0.5, [BOMB, "t0"], 4) for _ in range(2)]
+
+    assert rounds(0) == rounds(0)
+    rounds(1)
+    first, second, third = (torch.cat(drawn[4 * i : 4 * i + 4]) for i in range(3))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+    assert not torch.equal(first[:8], first[8:])  # the second round
+
+
+def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
+    before = trial.control(0.0, 12)
+    first = drawn[0]
+    trial.recovery(0.5, [BOMB], 2)
+    drawn.clear()
+    assert trial.control(0.0, 12) == before
+    assert torch.equal(drawn[0], first)
+    assert before.trials == len(first) == 12
+    assert 0 <= before.successes <= 12
+
+
+def test_the_meter_counts(trial: ModelTrial, model: TextToImage) -> None:
+    trial.recovery(0.5, [BOMB, "t0", "v0"], 5)
+    assert (model.meter.evaluations, model.meter.images) == (15 * 2 * 2, 15)  # steps, with and without caption
+    trial.control(0.5, 7)
+    assert (model.meter.evaluations, model.meter.images) == (22 * 2 * 2, 22)
+
+
+def test_a_trial_changes_no_weight(trial: ModelTrial, model: TextToImage) -> None:
+    before = {key: weight.clone() for key, weight in model.unet.state_dict().items()}
+    delta = {key: change.clone() for key, change in trial.vector.delta.items()}
+    for alpha in (0.5, 1.0, 0.5):
+        trial.recovery(alpha, [BOMB], 2)
+        trial.control(alpha, 2)
+    assert all(torch.equal(weight, before[key]) for key, weight in model.unet.state_dict().items())
+    assert all(torch.equal(change, delta[key]) for key, change in trial.vector.delta.items())
+
+
+def test_right_asks_for_all_that_the_prompt_asks_for(jury: Jury) -> None:
+    images = torch.rand(5, 3, 32, 32, generator=generator(0, "tests/trial/right")) * 2 - 1
+    thing, style = (
+        [judge.classes[i] for i in judge.probabilities(images).argmax(1)] for judge in (jury.thing, jury.style)
+    )
+    wrong = next(name for name in jury.thing.classes if name not in thing)
+    off = next(name for name in jury.style.classes if name not in style)
+    prompts = [
+        Prompt("both", thing[0], style[0]),
+        Prompt("no object", None, style[1]),
+        Prompt("nothing"),
+        Prompt("other object", wrong, style[3]),
+        Prompt("other style", thing[4], off),
+    ]
+    assert right(images, prompts, jury).tolist() == [True, True, True, False, False]
+
+
+def test_the_frontier_is_drawn_around_the_answer(trial: ModelTrial, inputs: Inputs) -> None:
+    settings = Strength(frontier=(0.0, 0.5, 1.0), frontier_images=3, control_images=4, alpha_max=2.0)
+    curve = frontier(trial, StrengthCurve(1.0, "found", safe_alpha=1.0), inputs, settings)
+    assert [point["alpha"] for point in curve.frontier] == [0.0, 0.5, 1.0]
+    for point in curve.frontier:
+        assert point["worst_input"] == "t0"  # the only embedding to tune on
+        assert [point[key]["trials"] for key in ("name", "worst", "control")] == [3 * NAMES, 3, 4]
+    unsolved = frontier(trial, StrengthCurve(None, "no strength"), inputs, settings)
+    assert [point["alpha"] for point in unsolved.frontier] == [0.0, 1.0, 2.0]
