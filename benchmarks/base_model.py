@@ -1,6 +1,8 @@
 """How well the embedded model draws: every (object, style), unseen pairs, synonyms. `python -m benchmarks.base_model`."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from tverase.images import to_bytes
 from tverase.judges.base import verdicts
 from tverase.judges.cnn import CnnJudge
 from tverase.models.folder import open_model
+from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.world.captions import phrase
@@ -23,42 +26,47 @@ from . import say
 GOAL = 0.95
 
 
-def main() -> None:
-    """Draw, judge, print; the picture shows one image of each object."""
-    quiet()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--each", type=int, default=1, help="images of each (object, style)")
-    parser.add_argument("--steps", type=int, default=Sampling().steps)
-    parser.add_argument("--guidance", type=float, default=Sampling().guidance)
-    parser.add_argument("--model", default="models/emoji-sd")
-    parser.add_argument("--picture", type=Path, help="write a sheet of the images here")
-    args = parser.parse_args()
-    words, model = vocabulary(), open_model(args.model)
-    judges = {kind: CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")}
-    settings = Sampling(steps=args.steps, guidance=args.guidance)
+@dataclass(frozen=True)
+class Look:
+    """One model, drawn with, and both judges, who look at what it drew."""
 
-    def rates(name: str, prompts: list[Prompt]) -> dict[str, Bound]:
-        images = draw(model, model.encode([p.text for p in prompts]), generator(0, f"benchmark/{name}"), settings)
-        if args.picture and name == "pairs":
-            _sheet(images, args.picture)
+    model: TextToImage
+    judges: dict[str, CnnJudge]
+    settings: Sampling
+
+    def rates(self, name: str, prompts: Sequence[Prompt], picture: Path | None = None) -> dict[str, Bound]:
+        """How often each judge sees what the prompts ask for, where all of them ask for something; also printed."""
+        cond = self.model.encode([p.text for p in prompts])
+        images = draw(self.model, cond, generator(0, f"benchmark/{name}"), self.settings)
+        if picture:
+            _sheet(images, picture)
         found = {}
         for kind, wanted in (("object", [p.thing for p in prompts]), ("style", [p.style for p in prompts])):
             if None not in wanted:
-                classes = torch.tensor([judges[kind].classes.index(w) for w in wanted])
-                found[kind] = Bound(int((verdicts(judges[kind], images) == classes).sum()), len(prompts))
+                judge = self.judges[kind]
+                classes = torch.tensor([judge.classes.index(w) for w in wanted])
+                found[kind] = Bound(int((verdicts(judge, images) == classes).sum()), len(prompts))
         print(
             name, {kind: f"{b.rate:.1%} ({b.low:.1%} to {b.high:.1%}, {b.trials} images)" for kind, b in found.items()}
         )
         return found
 
+
+def main() -> None:
+    """Draw, judge, print; the picture shows one image of each object."""
+    quiet()
+    args = _arguments()
+    words = vocabulary()
+    judges = {kind: CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")}
+    look = Look(open_model(args.model), judges, Sampling(steps=args.steps, guidance=args.guidance))
     held = set(words.held_out_pairs)
     pairs = [p for p in controls([], words) for _ in range(args.each)]
-    seen = rates("pairs", [p for p in pairs if (p.thing, p.style) not in held])
-    unseen = rates("held-out pairs", [p for p in pairs if (p.thing, p.style) in held for _ in range(10)])
+    seen = look.rates("pairs", [p for p in pairs if (p.thing, p.style) not in held], args.picture)
+    unseen = look.rates("held-out pairs", [p for p in pairs if (p.thing, p.style) in held for _ in range(10)])
     things = words.objects.items()
-    rates("synonyms", [Prompt(phrase(w), name) for name, t in things for w in t.words for _ in range(3)])
+    look.rates("synonyms", [Prompt(phrase(w), name) for name, t in things for w in t.words for _ in range(3)])
     held_words = [Prompt(phrase(t.held_out), name) for name, t in things if t.held_out for _ in range(3)]
-    strange = rates("held-out synonyms", held_words)
+    strange = look.rates("held-out synonyms", held_words)
     value = {kind: round(bound.rate, 4) for kind, bound in seen.items()}
     more = {
         "held_out_pairs": {k: round(b.rate, 4) for k, b in unseen.items()},
@@ -66,6 +74,16 @@ def main() -> None:
     }
     accuracy = {kind: judge.accuracy for kind, judge in judges.items()}
     say("base_model", value, GOAL, ok=min(value.values()) >= GOAL, judges=accuracy, **more)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--each", type=int, default=1, help="images of each (object, style)")
+    parser.add_argument("--steps", type=int, default=Sampling().steps)
+    parser.add_argument("--guidance", type=float, default=Sampling().guidance)
+    parser.add_argument("--model", default="models/emoji-sd")
+    parser.add_argument("--picture", type=Path, help="write a sheet of the images here")
+    return parser.parse_args()
 
 
 def _sheet(images: torch.Tensor, path: Path) -> None:

@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tasks._common import model_is_given
 from tasks._main import quiet
 from tverase.config import Params
+from tverase.models.folder import check_folder, locate
 
 DEFAULTS = {
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # it logs an error's traceback, and then we say the error in one sentence
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own 20 s are too few on a busy machine
@@ -19,6 +21,8 @@ DEFAULTS = {
 def erase(params: Params, force: tuple[str, ...], start: str | None) -> dict[str, Any]:
     """Run the flow. Without PREFECT_API_URL a server lives for as long as the flow does."""
     quiet()
+    if model_is_given(params):
+        check_folder(locate(params.model))  # before a server is started for nothing
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(Path(".prefect/storage").resolve()))

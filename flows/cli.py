@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tverase.errors import ConfigError, TveraseError, unknown
+from tverase.errors import TveraseError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,9 +47,10 @@ def run(
     Example: tverase run --set 'concepts=[skull]' --set finetune.steps=100
     """
     from flows._run import erase, summary
+    from tasks._all import require_steps
 
     settings = _load(params, set_, model)
-    _check_steps([*force, *([from_] if from_ else [])])
+    require_steps([*force, *([from_] if from_ else [])])
     result = erase(settings, tuple(force), from_ or None)
     if as_json:
         typer.echo(json.dumps(result))
@@ -60,13 +61,15 @@ def run(
 @app.command()
 def status(set_: Set = [], model: ModelAt = "", params: File = PARAMS, as_json: AsJson = False) -> None:  # noqa: B006
     """Which steps are up to date, and which would run."""
-    from tasks._all import STEPS
+    from tasks._all import chosen
 
     settings = _load(params, set_, model)
-    found, stale = {}, False
-    for step in STEPS:
-        stale = stale or not step.current(settings)  # what stands on a step that runs, runs too
-        found[step.name] = "would run" if stale else "up to date"
+    found, remade = {}, set[Path]()
+    for step in chosen(settings):
+        stands_on = {place for path in step.inputs(settings).values() for place in (path, *path.parents)}
+        runs = not step.current(settings) or not remade.isdisjoint(stands_on)
+        remade |= set(step.outputs(settings).values()) if runs else set()
+        found[step.name] = "would run" if runs else "up to date"
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -96,15 +99,6 @@ def report(set_: Set = [], params: File = PARAMS, as_json: AsJson = False) -> No
 
     path = write(_load(params, set_, ""))
     typer.echo(json.dumps({"report": str(path)}) if as_json else str(path))
-
-
-def _check_steps(names: list[str]) -> None:
-    from tasks._all import STEPS
-
-    known = [step.name for step in STEPS]
-    for name in names:
-        if name not in known:
-            raise ConfigError(unknown("step", name, known))
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None
     force: steps to run again although nothing changed; start: the first step to run, those before it are believed.
     """
     quiet()
+    steps.require_steps([*force, *([start] if start is not None else [])])
     set_threads(params)
     records: dict[str, Record] = {}
 
@@ -32,8 +33,7 @@ def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None
         with show(step.name) as tell:
             records[step.name] = run_step(step, params, tell, force=step.name in force)
 
-    chosen = [step for step in steps.STEPS if not _skipped(step, params, start)]
-    for step in chosen:
+    for step in steps.chosen(params, start):
         run(step)
     report = write(params)
     registration = register(params, {"prefect.flow_run_id": str(flow_run.get_id() or "")})
@@ -46,14 +46,6 @@ def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None
         "model": registration.uri,
         "version": registration.version,
     }
-
-
-def _skipped(step: Step, params: Params, start: str | None) -> bool:
-    """A model that is given needs no training of ours; nor does what comes before `start`."""
-    names = [s.name for s in steps.STEPS]
-    if step.name in steps.MAKE_THE_MODEL and params.model != "models/emoji-sd":
-        return True
-    return start is not None and names.index(step.name) < names.index(start)
 
 
 if __name__ == "__main__":

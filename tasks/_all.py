@@ -1,5 +1,10 @@
 """The steps in the order in which they depend on each other."""
 
+from collections.abc import Iterable
+
+from tverase.config import Params
+from tverase.errors import ConfigError, unknown
+
 from . import (
     build_vector,
     digit_strength,
@@ -15,6 +20,7 @@ from . import (
     search_strength,
     unconditional_safety,
 )
+from ._common import model_is_given
 from ._step import Step
 
 STEPS: tuple[Step, ...] = (
@@ -37,3 +43,18 @@ DIGIT_STEPS: tuple[Step, ...] = (
     digit_strength.STEP,
     unconditional_safety.STEP,
 )
+
+
+def require_steps(names: Iterable[str]) -> None:
+    """Raise a `ConfigError` unless each of `names` is a step's."""
+    known = [step.name for step in STEPS]
+    for name in names:
+        if name not in known:
+            raise ConfigError(unknown("step", name, known))
+
+
+def chosen(params: Params, start: str | None = None) -> list[Step]:
+    """The steps of a run: a model that is given needs no training of ours; what comes before `start` is believed."""
+    first = [step.name for step in STEPS].index(start) if start is not None else 0
+    skipped = MAKE_THE_MODEL if model_is_given(params) else ()
+    return [step for step in STEPS[first:] if step.name not in skipped]

@@ -9,11 +9,17 @@ from tverase.models.text2image import TextToImage
 from tverase.trial import Jury
 
 from ._step import Job
+from .pretrain import MODEL
+
+
+def model_is_given(params: Params) -> bool:
+    """Whether the base model is somebody else's, which we can open but not make."""
+    return Path(params.model) != MODEL
 
 
 def model_path(params: Params) -> Path:
-    """The folder of the base model, fetched first if it is a hub id."""
-    return locate(params.model)
+    """The folder of the base model, fetched first if it is a hub id. Ours is never on a hub, whatever its path looks like."""
+    return locate(params.model) if model_is_given(params) else MODEL
 
 
 def judge_paths(params: Params) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from tverase.report.pictures import write_sheets
 from tverase.report.plots import write_plots
 from tverase.report.tables import write_tables
 
-from ._all import STEPS
+from ._all import chosen
 from ._common import judge_paths
 
 PACKAGES = ("tverase", "torch", "diffusers", "transformers", "prefect", "dvc", "mlflow")
@@ -43,7 +43,7 @@ def gather(params: Params) -> Facts:
     inversions, _ = read_tensors(out / "inversions" / "pictures.safetensors")
     pictures |= {f"inversion/{name}": drawn for name, drawn in inversions.items()}
     pictures |= {f"concept/{k.partition('/')[2]}": v for k, v in images.items() if k.startswith("shown/")}
-    records = {step.name: step.last(params) for step in STEPS}
+    records = {step.name: step.last(params) for step in chosen(params)}
     done = {name: record for name, record in records.items() if record is not None}
     judges = {name: CnnJudge.load(path) for name, path in judge_paths(params).items()}
     return Facts(

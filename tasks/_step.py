@@ -68,6 +68,10 @@ class Step:
         """Where the record of these parameters' outputs is kept."""
         return self.shipped or STATE / self.home(params) / f"{self.name}.json"
 
+    def lock_path(self, params: Params) -> Path:
+        """One lock for what would write the same files; runs of two concepts share what is shipped."""
+        return STATE / (f"{self.name}.lock" if self.shipped else f"{self.home(params)}-{self.name}.lock")
+
     def input_hashes(self, params: Params) -> dict[str, str]:
         """The sha256 of every input; a missing one is a `DataError`."""
         hashes = {}
@@ -122,7 +126,7 @@ class Step:
     def execute(self, params: Params, tell: Tell = silent, *, force: bool = False) -> Record:
         """Run it, unless its outputs are there, whole and made from just this."""
         _make_folder(STATE)
-        with FileLock(STATE / f"{self.home(params)}-{self.name}.lock"):  # freed by the kernel if the process is killed
+        with FileLock(self.lock_path(params)):  # freed by the kernel if the process is killed
             hashes = self.input_hashes(params)
             key = self.key(params, hashes)
             if not force and (last := self.reusable(params, key)) is not None:

@@ -7,7 +7,7 @@ from tverase.config import Params
 from tverase.report.verdict import verdict
 from tverase.vector import TaskVector
 
-from ._all import STEPS
+from ._all import chosen
 from ._report import gather
 from ._tracking import Registration, Request, lineage, record_and_register
 
@@ -18,7 +18,7 @@ def register(params: Params, links: dict[str, str]) -> Registration:
     links: more tags, like the Prefect flow run. A side effect outside DVC, so it has no record of its own.
     """
     out = params.out
-    records = {step.name: step.last(params) for step in STEPS}
+    records = {step.name: step.last(params) for step in chosen(params)}
     digests = {path: digest for record in records.values() if record for path, digest in record.outputs.items()}
     tau = TaskVector.load(out / "tau.safetensors")
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """The command line: what it says when it is asked wrongly, with which exit code, and that it leaves nothing behind."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -107,19 +108,18 @@ def another_pipeline(folder: Path) -> None:
 
 @pytest.mark.parametrize("damage", [missing, incomplete, truncated, corrupt, pickled, another_pipeline])
 def test_a_model_that_cannot_be_used(
-    damage: Any, place: Path, pico_folder: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    damage: Any, place: Path, pico_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = place / "model"
     shutil.copytree(pico_folder, folder)
     damage(folder)
     code, out, err = call(["run", "--model", str(folder)], monkeypatch, capsys)
     assert code == 4
     assert out == ""
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert str(folder) in line
-    assert not (place / "outputs" / "bomb" / "images.safetensors").exists()
-    assert not list(place.rglob("*.part"))
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert str(folder) in err
+    assert {path.name for path in place.iterdir()} <= {"params.yaml", "model"}, "not even a server was started"
 
 
 def test_status_is_machine_readable(
@@ -131,6 +131,15 @@ def test_status_is_machine_readable(
     assert found["evaluate"] == "would run"
 
 
+def test_our_own_model_can_be_made_and_is_never_sought_on_a_hub(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(["status", "--json", "--model", "models/emoji-sd"], monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    assert set(json.loads(out).values()) == {"would run"}
+    assert list(json.loads(out))[:2] == ["prepare_data", "pretrain"]
+
+
 def test_the_shipped_model_is_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     code, out, _ = call(["status", "--json"], monkeypatch, capsys)
@@ -138,14 +147,22 @@ def test_the_shipped_model_is_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys
     assert json.loads(out)["pretrain"] == "up to date"
 
 
-def test_as_a_process_of_its_own(place: Path) -> None:
+def test_a_process_of_its_own_ends_in_one_sentence_too(place: Path, prefect_server: None) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_LEVEL"}
+    environment |= {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_HOME": str(place)}
     run = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "--set", "concepts=[bom]"],
-        cwd=place, env={"PATH": "", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "flows.cli", "run", "--set", "make_images.at_least=1"],
+        cwd=place, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert run.returncode == 2
-    assert run.stderr.startswith("error: ")
+    assert run.returncode == 5, run.stderr
+    assert run.stdout == ""
+    *before, last = run.stderr.splitlines()
+    assert last.startswith("error: the base model draws 'bomb' in only ")
+    assert [line for line in before if not line.startswith("make_images: ")] == [], "progress, no traceback, no bars"
     assert "\x1b" not in run.stderr, "no colours where there is no terminal"
+    assert list((place / "outputs" / "bomb").iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [["erase"], ["run", "--sett", "a=b"], ["draw"]])

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from flows import cli
 from flows.erase import erase_concept
+from tasks import erase, search_strength
 from tasks._all import MAKE_THE_MODEL, STEPS
 from tverase.config import Params
+from tverase.errors import Infeasible
 from tverase.files import sha256
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +80,9 @@ def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> 
         assert (params.out / name).exists()
     for folder in ("plots", "tables", "pictures"):
         assert any((params.out / folder).iterdir())
-    assert "params.yaml" not in json.loads((params.out / "metrics.json").read_text())
+    metrics = json.loads((params.out / "metrics.json").read_text())
+    assert set(metrics["recovery"]) >= {"name", "synonyms", "compositions"}
+    assert 0 <= metrics["control"]["erased"] <= 1
 
 
 def test_a_version_waits_for_review(erased: dict[str, Any]) -> None:
@@ -118,14 +124,53 @@ def test_one_parameter_changes_what_stands_behind_it(erased: dict[str, Any], par
     assert [name for name, step in steps.items() if not step["reused"]] == ["evaluate"]
 
 
+@pytest.mark.parametrize(
+    ("change", "would_run"),
+    [
+        ([], []),
+        (["finetune.steps=3"], ["finetune", "build_vector", "search_strength", "erase", "evaluate"]),
+        (["invert.steps=3"], ["invert", "search_strength", "erase", "evaluate"]),
+        (["runtime.threads=2"], []),
+    ],
+)
+def test_status_tells_what_a_change_would_run(
+    erased: dict[str, Any], params: Params, change: list[str], would_run: list[str]
+) -> None:
+    options = [word for text in change for word in ("--set", text)]
+    answer = CliRunner().invoke(cli.app, ["status", "--json", *options])
+    found = json.loads(answer.stdout)
+    assert list(found) == [step.name for step in MINE]
+    assert [name for name, state in found.items() if state == "would run"] == would_run
+
+
+def test_no_strength_is_an_answer_and_nothing_is_erased(
+    erased: dict[str, Any], params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(params.out, tmp_path / params.out, ignore=shutil.ignore_patterns("erased", "tau*", "strength*"))
+    monkeypatch.chdir(tmp_path)
+    strict = params.model_copy(update={"search_strength": params.search_strength.model_copy(update={"epsilon": 1e-3})})
+    search_strength.STEP.execute(strict)
+    answer = json.loads((params.out / "strength.json").read_text())
+    assert not answer["feasible"]
+    assert answer["frontier"]
+    with pytest.raises(Infeasible, match=r"search_strength\.epsilon") as caught:
+        erase.STEP.execute(strict)
+    assert caught.value.exit_code == 10
+    assert not (params.out / "erased").exists()
+    assert not list(params.out.glob("*.part"))
+
+
 @pytest.mark.slow
-def test_dvc_makes_the_same_bytes(erased: dict[str, Any], place: Path, params: Params, tmp_path: Path) -> None:
+def test_dvc_makes_the_same_bytes(
+    erased: dict[str, Any], place: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "other"
     shutil.copytree(place, folder, ignore=shutil.ignore_patterns("outputs", ".tverase", "cache", "dvc.lock", "tmp"))
     for step in MINE:
         dvc(folder, "repro", step.name, "--single-item")
     assert outputs(folder, params) == outputs(place, params)
-    assert all((folder / step.record_path(params)).exists() for step in MINE)
+    monkeypatch.chdir(folder)
+    assert all(step.execute(params).reused for step in MINE)
 
 
 def test_dvc_makes_the_same_first_bytes(erased: dict[str, Any], place: Path, params: Params, tmp_path: Path) -> None:

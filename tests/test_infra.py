@@ -65,10 +65,11 @@ def test_nightly_is_at_two(prefect_server: None) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     (entry,) = DEPLOYMENTS["nightly"]["schedules"]
     schedule = CronSchedule(cron=entry["cron"], timezone=entry["timezone"])
-    with get_client(sync_client=True) as client:
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
         flow_id = client.create_flow_from_name("scheduled")
         made = client.create_deployment(
             flow_id, "nightly", schedules=[DeploymentScheduleCreate(schedule=schedule, active=entry["active"])]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -223,6 +224,39 @@ def test_a_record_can_be_shipped(place: Path, params: Params) -> None:
     assert Path("records/toy.json").exists()
     assert not (STATE / params.name).exists()
     assert shipped.execute(params).reused
+
+
+def beside(step: Step, params: Params, other: Params, patience: float) -> tuple[bool, Record, Record]:
+    """Run `step` and, from inside it, the same for `other`: whether that had to wait, and both records."""
+    records: list[Record] = []
+    thread = threading.Thread(target=lambda: records.append(step.execute(other)))
+    waited = []
+
+    def run(job: Job) -> None:
+        thread.start()
+        thread.join(patience)
+        waited.append(thread.is_alive())
+        write(job)
+
+    first = replace(step, run=run).execute(params)
+    thread.join()
+    return waited[0], first, records[0]
+
+
+@pytest.mark.parametrize(("shipped", "concept"), [(None, "bomb"), (Path("records/toy.json"), "skull")])
+def test_the_same_files_are_not_made_twice_at_once(
+    place: Path, params: Params, shipped: Path | None, concept: str
+) -> None:
+    other = Params.parse({"finetune": {"steps": 5}, "concepts": [concept]})
+    step = replace(STEP, shipped=shipped, outputs=lambda _: {"made": Path("made.txt"), "folder": Path("folder")})
+    waited, first, second = beside(step, params, other, patience=0.5)
+    assert waited
+    assert (first.reused, second.reused) == (False, True)
+
+
+def test_runs_of_two_concepts_do_not_wait_for_each_other(place: Path, params: Params) -> None:
+    waited, *_ = beside(STEP, params, Params.parse({"finetune": {"steps": 5}, "concepts": ["skull"]}), patience=60)
+    assert not waited
 
 
 KILLED = """
