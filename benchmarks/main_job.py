@@ -92,7 +92,10 @@ def main() -> None:
         folder = (args.folder or Path(temporary) / "tverase").resolve()
         subprocess.run(["git", "clone", "--quiet", str(Path.cwd()), str(folder)], check=True)
         run = [sys.executable, "-m", "flows.cli", "run", "--json"]
-        cold, again = timed(run, folder), timed(run, folder)
+        cold = timed(run, folder)
+        print(f"cold: {cold.seconds:.1f} s, {cold.peak / 1e9:.2f} GB", flush=True)
+        again = timed(run, folder)
+        print(f"again: {again.seconds:.1f} s", flush=True)
         repro = timed([sys.executable, "-m", "dvc", "repro", "--quiet"], folder)
         steps = json.loads(cold.output.splitlines()[-1])["steps"]
         reused = all(step["reused"] for step in json.loads(again.output.splitlines()[-1])["steps"].values())

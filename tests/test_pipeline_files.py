@@ -1,6 +1,8 @@
 """dvc.yaml, params.yaml and the lock file against the code that they speak of."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,13 @@ def test_what_is_shipped_is_what_its_record_says(params: Params) -> None:
     for step in STEPS:
         if step.shipped is not None:
             assert step.current(params), f"{step.name} would run on a fresh clone"
+
+
+def test_dvc_would_not_make_again_what_is_shipped() -> None:
+    shipped = [step.name for step in STEPS if step.shipped is not None]
+    command = [sys.executable, "-m", "dvc", "status", *shipped]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "up to date" in run.stdout, "`dvc commit -f prepare_data pretrain`, and commit dvc.lock:\n" + run.stdout
 
 
 def test_the_lock_satisfies_the_project() -> None:

@@ -91,7 +91,7 @@ def test_a_missing_backbone_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
         backbone.fingerprint()
 
 
-@pytest.mark.skipif(not INSTALLED, reason="the extra `judge` is not installed")
+@pytest.mark.skipif(not (INSTALLED and PROBES.exists()), reason="no extra `judge`, or no probes were fitted")
 def test_the_shipped_probes_recognise_renderings(sprites: Sprites, words: Vocabulary) -> None:
     for kind, at_least in (("object", 0.85), ("style", 0.85)):
         probe = ProbeJudge.load(PROBES / f"{kind}.safetensors")

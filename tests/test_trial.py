@@ -155,6 +155,9 @@ def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list
     trial.recovery(0.5, [BOMB], 2)
     drawn.clear()
     assert trial.control(0.0, 12) == before
+    assert drawn == [], "the same images are not drawn twice"
+    trial._weighed.clear()
+    assert trial.control(0.0, 12) == before
     assert torch.equal(drawn[0], first)
     assert before.trials == len(first) == 12
     assert 0 <= before.successes <= 12

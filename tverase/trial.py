@@ -95,6 +95,7 @@ class ModelTrial:
     scale: dict[str, float] | None = None  # a strength for each parameter, times alpha; None is one for all
     calls: int = 0
     _edited: dict[float, StateDict] = field(default_factory=dict)
+    _weighed: dict[tuple[float, int], Bound] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -139,6 +140,11 @@ class ModelTrial:
 
     def control(self, alpha: float, images: int) -> Bound:
         """`images` control prompts, spread evenly over the list. The same noise at every alpha, so that losses compare."""
+        if (alpha, images) not in self._weighed:  # always the same images, so drawn once
+            self._weighed[alpha, images] = self._control(alpha, images)
+        return self._weighed[alpha, images]
+
+    def _control(self, alpha: float, images: int) -> Bound:
         which = [self.controls[i * len(self.controls) // images] for i in range(images)]
         cond = self.model.encode([p.text for p in which])
         drawn = draw(self.at(alpha), cond, generator(self.seed, f"{self.purpose}/control"), self.sampling)
