@@ -20,7 +20,7 @@ from tverase.judges.cnn import CnnJudge
 from tverase.judges.probe import ProbeJudge
 from tverase.models.folder import open_model
 from tverase.pretrain.judges import Kind, renderings
-from tverase.pretrain.probe import fitted_probe
+from tverase.pretrain.probe import fitted_probes
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.world.sprites import load_sprites
@@ -41,14 +41,15 @@ def main() -> None:
     parser.add_argument("--concept", default="bomb")
     args = parser.parse_args()
     if args.fit:
-        for kind in get_args(Kind):
-            fitted_probe(kind, load_sprites(Path("data/emoji")), WORDS, 0).save(PROBES / f"{kind}.safetensors")
+        for kind, probe in fitted_probes(load_sprites(Path("data/emoji")), WORDS, 0).items():
+            probe.save(PROBES / f"{kind}.safetensors")
     judges = {k: CnnJudge.load(Path(f"models/judges/{k}.safetensors")) for k in get_args(Kind)}
     probes = {k: ProbeJudge.load(PROBES / f"{k}.safetensors") for k in get_args(Kind)}
     value = {**on_renderings(probes), **on_drawings(judges, probes), **on_fooled(args.concept, judges, probes)}
     if Path(f"outputs/{args.concept}/erased").exists():
         value |= on_erased(args.concept, judges, probes)
-    say("independent_judge", value, {"agreement_object": GOAL}, ok=value["agreement_object"] >= GOAL)
+    accuracy = {judge.name: judge.accuracy for judge in (*judges.values(), *probes.values())}
+    say("independent_judge", value, {"agreement_object": GOAL}, ok=value["agreement_object"] >= GOAL, judges=accuracy)
 
 
 def on_renderings(probes: dict[Any, ProbeJudge]) -> dict[str, Any]:

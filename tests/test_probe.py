@@ -4,7 +4,7 @@ import builtins
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,7 +13,8 @@ from tverase.errors import ConfigError, ModelError
 from tverase.files import read_tensors, write_tensors
 from tverase.judges import backbone
 from tverase.judges.probe import ProbeJudge, fit
-from tverase.pretrain.judges import renderings
+from tverase.pretrain.judges import Kind, renderings
+from tverase.pretrain.probe import training_images
 from tverase.rng import generator
 from tverase.world.sprites import Sprites
 from tverase.world.vocabulary import Vocabulary
@@ -126,3 +127,12 @@ def test_loading_the_backbone_leaves_everybodys_noise_alone() -> None:
     backbone.backbone.cache_clear()
     backbone.backbone()
     assert torch.equal(torch.rand(3), undisturbed)
+
+
+def test_both_probes_are_fitted_on_the_same_images(sprites: Sprites, words: Vocabulary) -> None:
+    thing, style = (training_images(kind, sprites, words, 0, 40) for kind in get_args(Kind))
+    assert torch.equal(thing.images, style.images)
+    assert not torch.equal(thing.labels, style.labels)
+    assert (thing.labels[30:] == len(words.names)).all()  # nameless things and rubbish
+    assert (style.labels[30:36] < len(words.styles)).all()  # nameless things have a style
+    assert (style.labels[36:] == len(words.styles)).all()
