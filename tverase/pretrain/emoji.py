@@ -36,7 +36,7 @@ class Pretrain(Settings):
 
     judge_steps: PositiveInt = 3000
     autoencoder_steps: PositiveInt = 2200
-    steps: PositiveInt = 6000
+    steps: PositiveInt = 11000
     batch: PositiveInt = 64
     rate: PositiveFloat = 1e-3
     pool: PositiveInt = 24576
