@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from flows import cli
 from flows.erase import erase_concept
-from tasks import erase, search_strength
+from tasks import erase, make_images, search_strength
 from tasks._all import MAKE_THE_MODEL, STEPS
+from tasks._tracking import configure
 from tverase.config import Params
 from tverase.errors import Infeasible
 from tverase.files import sha256
@@ -62,10 +63,14 @@ def params(place: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     return Params.load(Path("params.yaml"))
 
 
-@pytest.fixture
-def erased(prefect_server: None, place: Path, params: Params) -> dict[str, Any]:
-    """What the flow answers; the first test that asks has it run, for the others it has nothing to do."""
-    return erase_concept(params)
+@pytest.fixture(scope="module")
+def erased(prefect_server: None, place: Path) -> dict[str, Any]:
+    """What the flow answers. It runs once: whatever a test takes away or changes, it brings back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
+        answer: dict[str, Any] = erase_concept(Params.load(Path("params.yaml")))
+        return answer
 
 
 def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> None:
@@ -85,9 +90,11 @@ def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> 
     assert 0 <= metrics["control"]["erased"] <= 1
 
 
+@pytest.mark.usefixtures("params")
 def test_a_version_waits_for_review(erased: dict[str, Any]) -> None:
     import mlflow
 
+    configure()
     client = mlflow.MlflowClient()
     version = client.get_model_version_by_alias("tverase-bomb", "candidate")
     assert int(version.version) == erased["version"]
@@ -176,7 +183,6 @@ def test_dvc_makes_the_same_bytes(
 def test_dvc_makes_the_same_first_bytes(erased: dict[str, Any], place: Path, params: Params, tmp_path: Path) -> None:
     folder = tmp_path / "other"
     shutil.copytree(place, folder, ignore=shutil.ignore_patterns("outputs", ".tverase", "cache", "dvc.lock", "tmp"))
-    for name in ("make_images", "finetune"):
-        assert "Running" in dvc(folder, "repro", name, "--single-item")
-    for path in ("images.safetensors", "finetuned"):
-        assert sha256(folder / params.out / path) == sha256(params.out / path)
+    assert "Running" in dvc(folder, "repro", "make_images", "--single-item")
+    for path in make_images.STEP.outputs(params).values():
+        assert sha256(folder / path) == sha256(path)
