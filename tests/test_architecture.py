@@ -51,7 +51,7 @@ def test_files_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.parts[len(ROOT.parts)] != "benchmarks"], ids=name_of)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_functions_are_short(path: Path) -> None:
     assert {f.name: length(f) for f in functions(path) if length(f) >= 40} == {}
 
@@ -143,6 +143,41 @@ def test_help_is_light(command: list[str]) -> None:
 
 def test_loading_is_noticed() -> None:
     assert "numpy" in loaded("import numpy")
+
+
+# Settings stand beside the methods that they are for, so params.yaml as types needs torch and scipy; the rest can wait.
+ALLOWED = {"torch", "numpy", "scipy"}
+EVERYTHING = "import importlib\nfor name in {names}: importlib.import_module(name)"
+WATCH = """
+import sys
+def watch(event, args):
+    path = str(args[0]) if args else ""
+    ours = path.startswith({root!r}) and not path.endswith((".py", ".pyc")) and ".venv" not in path
+    if event in ("socket.connect", "subprocess.Popen") or (event == "open" and ours):
+        print("did:", event, path)
+sys.addaudithook(watch)
+"""
+
+
+def done(code: str) -> list[str]:
+    """What a fresh interpreter fetches, starts or opens of the project's files, other than source, in `code`."""
+    run = [sys.executable, "-c", WATCH.format(root=f"{ROOT}/") + code]
+    said = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in said if line.startswith("did:")]
+
+
+def test_importing_the_library_is_all_that_it_does() -> None:
+    """Models, pictures and networks are for functions; a module that needs more says so inside of one."""
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in LIBRARY]
+    code = EVERYTHING.format(names=names)
+    assert loaded(code) <= ALLOWED
+    assert done(code) == []
+
+
+def test_work_is_noticed() -> None:
+    assert done("import tverase.config") == []
+    found = done("from tverase.world.vocabulary import vocabulary\nvocabulary()")
+    assert [line.rpartition("/")[2] for line in found] == ["vocabulary.yaml"]
 
 
 def tracked() -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tverase import rng
 from tverase.concepts import Prompt, concept
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import Found, InversionSet
@@ -15,7 +16,7 @@ from tverase.models.base import Meter
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
-from tverase.strength import Strength, StrengthCurve
+from tverase.strength import Strength, StrengthCurve, search_strength
 from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, right
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import Vocabulary
@@ -147,6 +148,22 @@ def test_the_seed_decides_and_every_round_is_fresh(trial: ModelTrial, drawn: lis
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
     assert not torch.equal(first[:8], first[8:])  # the second round
+
+
+def test_no_two_tests_of_a_search_share_noise(
+    trial: ModelTrial, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was tuned on must not validate: of a whole search, only the control draws the same noise again."""
+    used: list[str] = []
+    derive = rng.derive
+    monkeypatch.setattr(rng, "derive", lambda seed, purpose: used.append(purpose) or derive(seed, purpose))
+    settings = Strength(epsilon=0.99, delta=1, alpha_max=1, resolution=0.5, round=2, rounds=2, control_images=4)
+    *_, curve = search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings)
+    assert {tested.role for tested in curve.tested} == {"tune", "validate"}
+    rounds = [purpose for purpose in used if purpose != "search_strength/control"]
+    assert len(rounds) == trial.calls >= len(curve.tested)
+    seeds = {derive(0, purpose) for purpose in used}
+    assert len(seeds) == len(rounds) + 1
 
 
 def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:

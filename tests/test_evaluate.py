@@ -1,0 +1,296 @@
+"""The final table: every kind of input has its row, and every number can be counted again from the images."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from made_up import WORDS
+from torch import Tensor
+
+from tverase import rng
+from tverase.bounds import upper
+from tverase.concepts import Concept, Prompt, concept, controls
+from tverase.evaluate import Control, Examiner, Row, examine, metrics, summary
+from tverase.inversion.diverse import Invert
+from tverase.inversion.run import space_of
+from tverase.inversion.sets import Found, InversionSet
+from tverase.judges.base import NONE, verdicts
+from tverase.models.base import Meter
+from tverase.models.text2image import TextToImage
+from tverase.progress import Progress
+from tverase.rng import generator
+from tverase.sampling import Sampling, draw
+from tverase.trial import Inputs, Jury, ModelTrial
+from tverase.vector import TaskVector
+
+SAMPLING = Sampling(steps=2, guidance=3.0, batch=64)
+BOMB, NOTO = concept("bomb", WORDS), concept("noto", WORDS)
+IMAGES, EACH, CONTROLS, SHOWN = 24, 12, 75, 5
+
+
+@dataclass(frozen=True)
+class LinearJudge:
+    """A judge without a net: the class whose direction an image points to most, seen from `centre`."""
+
+    name: str
+    classes: tuple[str, ...]
+    directions: Tensor  # (classes, 3 * H * W)
+    centre: Tensor
+    accuracy: float = 0.5
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """As other judges: (B, 3, H, W) -> (B, classes)."""
+        seen = torch.nn.functional.normalize((images - self.centre).flatten(1), dim=1)
+        return (seen @ self.directions.T).softmax(1)
+
+
+@pytest.fixture(scope="module")
+def jury(pico: TextToImage) -> Jury:
+    """Judges that tell pico's images apart, so that there is something to count."""
+    noise = generator(0, "tests/evaluate/judges")
+    centre = draw(pico, pico.encode([p.text for p in controls([], WORDS)]), noise, SAMPLING).mean(0)
+    kinds = {"object": (*WORDS.names, NONE), "style": (*WORDS.styles, NONE)}
+    return Jury(
+        *(LinearJudge(k, c, torch.randn(len(c), centre.numel(), generator=noise), centre) for k, c in kinds.items())
+    )
+
+
+@pytest.fixture(scope="module")
+def examiner(pico: TextToImage, jury: Jury) -> Examiner:
+    base = replace(pico, meter=Meter())
+    noise = generator(0, "tests/evaluate/vector")
+    weights = {key: weight + 0.05 * torch.randn(weight.shape, generator=noise) for key, weight in base.theta.items()}
+    return Examiner(base, base.with_weights(weights), jury, WORDS, SAMPLING, 0, SHOWN)
+
+
+def embedding(name: str, of: str, *, accepted: bool = True) -> Found:
+    return Found(name, of, 0.0, 1.0, 0.5, 9 if accepted else 1, 10, accepted)
+
+
+@pytest.fixture(scope="module")
+def found(pico: TextToImage) -> InversionSet:
+    """Two embeddings of the bomb and one that was rejected, one of a style."""
+    words, space = ("owl", "fire", "car", "red"), pico.space("a {}")
+    items = (
+        embedding("bomb/0", "bomb"),
+        embedding("bomb/1", "bomb"),
+        embedding("bomb/2", "bomb", accepted=False),
+        embedding("noto/0", "noto"),
+    )
+    return InversionSet(torch.stack([space.anchor(word) for word in words]), items, "a {}")
+
+
+Examined = list[tuple[Progress, Row]]
+
+
+def examined(examiner: Examiner, found: InversionSet, concepts: Sequence[Concept] = (BOMB, NOTO)) -> Examined:
+    return list(examine(examiner, concepts, found, lambda c: space_of(examiner.base, c, Invert()), IMAGES, EACH))
+
+
+@pytest.fixture(scope="module")
+def rows(examiner: Examiner, found: InversionSet) -> list[Row]:
+    return [row for _, row in examined(examiner, found)]
+
+
+@pytest.fixture(scope="module")
+def control(examiner: Examiner) -> Control:
+    return examiner.control([BOMB], CONTROLS)
+
+
+@pytest.fixture(scope="module")
+def numbers(rows: list[Row], control: Control) -> dict[str, Any]:
+    return summary(rows, control, [BOMB, NOTO], WORDS)
+
+
+def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
+    assert [(row.concept, row.rung) for row in rows] == [
+        *(("bomb", rung) for rung in BOMB.rungs),
+        ("bomb", "inversion"),
+        ("bomb", "inversion"),
+        *(("noto", rung) for rung in NOTO.rungs),
+        ("noto", "inversion"),
+    ]
+    assert [row.input for row in rows if row.rung == "inversion"] == ["bomb/0", "bomb/1", "noto/0"]
+    for row in rows:
+        drawn = EACH if row.rung == "inversion" else IMAGES
+        assert (row.base.trials, row.erased.trials) == (drawn, drawn)
+        assert row.before.shape == row.after.shape == (SHOWN, 3, 8, 8)
+
+
+def test_progress_counts_every_row(examiner: Examiner, found: InversionSet, rows: list[Row]) -> None:
+    told = [progress for progress, _ in examined(replace(examiner, sampling=Sampling(steps=1)), found)]
+    assert [p.done for p in told] == list(range(1, len(rows) + 1))
+    assert {p.total for p in told} == {len(rows)}
+    assert [p.what.split()[-1] for p in told] == [row.concept for row in rows]
+
+
+def recounted(examiner: Examiner, row: Row, cond: Tensor) -> list[list[bool]]:
+    """What the judge says of each image of a row in both models, drawn here."""
+    judge = examiner.jury.thing if row.concept == "bomb" else examiner.jury.style
+    purpose = f"evaluate/{row.concept}/{row.rung}/{row.input}"
+    images = [draw(m, cond, generator(0, purpose), SAMPLING) for m in (examiner.base, examiner.erased)]
+    return [(verdicts(judge, drawn) == judge.classes.index(row.concept)).tolist() for drawn in images]
+
+
+def test_the_counts_are_those_of_the_images(examiner: Examiner, found: InversionSet, rows: list[Row]) -> None:
+    counts = []
+    for row in rows:
+        of, base = BOMB if row.concept == "bomb" else NOTO, examiner.base
+        if row.rung == "inversion":
+            point = found.points[[item.name for item in found.found].index(row.input)]
+            one = space_of(base, of, Invert()).cond(point[None]).detach()
+            before, after = recounted(examiner, row, one.expand(EACH, -1, -1))
+        else:
+            prompts = of.rungs[row.rung]
+            spread = [prompts[i * len(prompts) // IMAGES] for i in range(IMAGES)]
+            before, after = recounted(examiner, row, base.encode(spread))
+        assert (row.base.successes, row.erased.successes) == (sum(before), sum(after))
+        counts.append((sum(before), sum(after)))
+    assert len(set(counts)) > 3  # the judges see something, and not the same everywhere
+    assert any(before != after for before, after in counts)
+
+
+def test_what_still_shows_the_concept_is_shown_first(examiner: Examiner, rows: list[Row]) -> None:
+    """Otherwise a reader would have to believe the number instead of seeing it."""
+    partly = [row for row in rows if 0 < row.erased.successes < row.erased.trials]
+    assert partly
+    for row in partly:
+        judge = examiner.jury.of("object" if row.concept == "bomb" else "style")
+        hits = (verdicts(judge, row.after) == judge.classes.index(row.concept)).tolist()
+        assert hits == sorted(hits, reverse=True)
+        assert sum(hits) == min(SHOWN, row.erased.successes)
+
+
+def test_two_equal_models_differ_in_nothing(examiner: Examiner, found: InversionSet) -> None:
+    same = replace(examiner, erased=examiner.base)
+    for _, row in examined(same, found, [BOMB]):
+        assert row.base == row.erased
+        assert torch.equal(row.before, row.after)
+    unchanged = summary([], same.control([BOMB], CONTROLS), [BOMB], WORDS)["control"]
+    for pair in (unchanged["all"], *unchanged["by_object"].values(), *unchanged["by_style"].values()):
+        assert pair["base"] == pair["erased"]
+        assert pair["loss"] == 0
+        assert pair["loss_low"] <= 0 <= pair["loss_high"]
+
+
+def test_the_same_seed_gives_the_same_rows(examiner: Examiner) -> None:
+    cond = examiner.base.encode(BOMB.names[:1] * 8)
+    first, again, other = (replace(examiner, seed=s).row(BOMB, "name", "1 prompt", cond) for s in (0, 0, 1))
+    assert torch.equal(first.after, again.after)
+    assert not torch.equal(first.after, other.after)
+
+
+def test_controls_ask_for_nothing_of_the_concept(examiner: Examiner, control: Control) -> None:
+    assert len(control.prompts) == CONTROLS
+    assert {p.thing for p in control.prompts} == set(WORDS.names) - {"bomb"}
+    assert {p.style for p in control.prompts} == set(WORDS.styles)
+    cond = examiner.base.encode([p.text for p in control.prompts])
+    images = draw(examiner.erased, cond, generator(0, "evaluate/control"), SAMPLING)
+    assert torch.equal(control.after, images)
+    for judge, seen, wanted in (
+        (examiner.jury.thing, control.erased_thing, [p.thing for p in control.prompts]),
+        (examiner.jury.style, control.erased_style, [p.style for p in control.prompts]),
+    ):
+        said = [judge.classes[i] for i in verdicts(judge, images)]
+        assert seen.tolist() == [one == other for one, other in zip(said, wanted, strict=True)]
+
+
+def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Control) -> None:
+    found = numbers["control"]
+    for whole, parts in (("objects", "by_object"), ("styles", "by_style")):
+        for model in ("base", "erased"):
+            for count in ("successes", "trials"):
+                assert sum(pair[model][count] for pair in found[parts].values()) == found[whole][model][count]
+        assert found[whole]["base"]["successes"] > 0
+    assert found["all"]["erased"]["successes"] == int((control.erased_thing & control.erased_style).sum())
+    assert found["all"]["base"]["trials"] == CONTROLS
+    assert "bomb" not in found["neighbours"]
+    assert set(found["neighbours"]) <= {*WORDS.names, *WORDS.styles}
+
+
+def paired(base: Tensor, erased: Tensor) -> dict[str, Any]:
+    """The summary's comparison of two models that get these objects right, and every style."""
+    fine, prompts = torch.ones_like(base), (Prompt("a noto owl", "owl", "noto"),) * len(base)
+    made_up = Control(prompts, base, fine, erased, fine, torch.zeros(0), torch.zeros(0))
+    found: dict[str, Any] = summary([], made_up, [BOMB], WORDS)["control"]["all"]
+    return found
+
+
+def test_the_loss_is_the_difference_of_both_rates() -> None:
+    base = torch.tensor([True] * 90 + [False] * 10)
+    erased = torch.tensor([True] * 70 + [False] * 20 + [True] * 4 + [False] * 6)  # 20 lost, 4 won
+    found = paired(base, erased)
+    assert (found["base"]["rate"], found["erased"]["rate"], found["loss"]) == (0.9, 0.74, 0.16)
+    assert 0 < found["loss_low"] < 0.16 < found["loss_high"] < 0.35
+
+
+def test_the_interval_of_the_loss_holds_as_often_as_it_says() -> None:
+    """Pairs of known rates: of 100 intervals at 95%, no more than one in twenty misses the true loss."""
+    noise, missed = generator(0, "tests/evaluate/loss"), 0
+    for _ in range(100):
+        chance = torch.rand(80, generator=noise)
+        base, erased = chance < 0.8, (chance > 0.1) & (chance < 0.85)  # 10% lost, 5% won
+        found = paired(base, erased)
+        missed += not found["loss_low"] <= 0.05 <= found["loss_high"]
+    assert missed <= 5
+
+
+def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: list[Row]) -> None:
+    found = metrics(numbers, 1.25)
+    assert set(found) == {"alpha", "recovery", "worst_inversion", "worst_inversion_high", "control"}
+    assert set(found["control"]) == {"base", "erased", "loss", "loss_low", "loss_high"}
+    assert found["alpha"] == 1.25
+    assert set(found["recovery"]) == {row.rung for row in rows}
+    for rung, rate in found["recovery"].items():
+        mine = [row.erased for row in rows if row.rung == rung]
+        assert rate == pytest.approx(sum(b.successes for b in mine) / sum(b.trials for b in mine), abs=5e-5)
+    inversions = [row.erased for row in rows if row.rung == "inversion"]
+    assert found["worst_inversion"] == pytest.approx(max(b.rate for b in inversions), abs=5e-5)
+    bombs, notos = inversions[:2], inversions[2:]  # the error is split over the embeddings of one concept
+    highs = [upper(b.successes, b.trials, 0.05 / len(of)) for of in (bombs, notos) for b in of]
+    assert found["worst_inversion_high"] == pytest.approx(max(highs), abs=5e-5)
+    assert found["control"]["loss"] == numbers["control"]["all"]["loss"]
+    assert json.loads(json.dumps([numbers, found], allow_nan=False)) == [numbers, found]
+
+
+def test_no_embedding_is_said(rows: list[Row], control: Control) -> None:
+    found = summary([row for row in rows if row.rung != "inversion"], control, [BOMB], WORDS)
+    assert found["worst"]["bomb"]["input"] is None
+    assert "no embedding was found" in found["worst"]["bomb"]["note"]
+    few = metrics(found, 1.0)
+    assert (few["worst_inversion"], few["worst_inversion_high"]) == (None, None)
+    assert "inversion" not in few["recovery"]
+
+
+def test_the_meter_counts_both_models(examiner: Examiner) -> None:
+    base = replace(examiner.base, meter=Meter())
+    both = replace(examiner, base=base, erased=examiner.erased.metered(base.meter))
+    both.row(BOMB, "name", "1 prompt", base.encode(["a bomb"] * 7))
+    both.control([BOMB], 9)
+    images = 2 * (7 + 9)
+    assert (base.meter.images, base.meter.evaluations) == (images, images * SAMPLING.steps * 2)
+
+
+def test_no_noise_is_shared_with_the_search(
+    examiner: Examiner, found: InversionSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tuned the strength must not judge it: every seed of the evaluation is one that no trial has used."""
+    used: list[int] = []
+    derive = rng.derive
+    monkeypatch.setattr(rng, "derive", lambda *given: (used.append(derive(*given)), derive(*given))[1])
+    vector = TaskVector.between(examiner.base.weights(), examiner.erased.weights())
+    inputs = Inputs.of(examiner.base, [BOMB], {"tune": found, "validate": found}, Invert())
+    trial = ModelTrial.of(examiner.base, vector, inputs, [BOMB], examiner.jury, SAMPLING, 0, WORDS)
+    for role in ("tune", "validate"):
+        trial.recovery(1.0, inputs.names[role], 2)
+    trial.control(1.0, 4)
+    searching = set(used)
+    used.clear()
+    examined(examiner, found, [BOMB])
+    examiner.control([BOMB], 4)
+    assert len(searching) >= 4
+    assert len(set(used)) >= len(BOMB.rungs) + 3
+    assert not searching & set(used)
