@@ -4,7 +4,7 @@ import builtins
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,24 +13,23 @@ from tverase.errors import ConfigError, ModelError
 from tverase.files import read_tensors, write_tensors
 from tverase.judges import backbone
 from tverase.judges.probe import ProbeJudge, fit
-from tverase.pretrain.judges import renderings
-from tverase.pretrain.probe import examples, worn
+from tverase.pretrain.judges import Kind, renderings
+from tverase.pretrain.probe import training_images
 from tverase.rng import generator
 from tverase.world.sprites import Sprites
 from tverase.world.vocabulary import Vocabulary
 
 INSTALLED = importlib.util.find_spec("efficientnet_lite_pytorch") is not None
-CLASSES, PARTS = ("a", "b", "none"), torch.tensor([0, 0, 1, 2])
 PROBES = Path(__file__).parents[1] / "models" / "probes"
 
 
 @pytest.fixture(scope="module")
 def fitted() -> tuple[torch.Tensor, torch.Tensor, ProbeJudge]:
-    """Three classes of points, the first in two parts, that lie apart: features, classes, probe."""
+    """Three classes of points that lie apart."""
     rng = generator(0, "tests/probe")
-    labels = torch.arange(90) % 4
-    found = torch.randn(90, 8, generator=rng) * 0.3 + 3 * torch.eye(4, 8)[labels]
-    return found, PARTS[labels], fit(found, labels, PARTS, "toy-probe/1", CLASSES, "abc")
+    labels = torch.arange(90) % 3
+    found = torch.randn(90, 8, generator=rng) * 0.3 + 3 * torch.eye(3, 8)[labels]
+    return found, labels, fit(found, labels, "toy-probe/1", ("a", "b", "none"), "abc")
 
 
 def test_a_probe_tells_apart_what_can_be_told_apart(fitted: tuple[torch.Tensor, torch.Tensor, ProbeJudge]) -> None:
@@ -41,28 +40,9 @@ def test_a_probe_tells_apart_what_can_be_told_apart(fitted: tuple[torch.Tensor, 
 
 
 def test_equal_features_give_equal_weights(fitted: tuple[torch.Tensor, torch.Tensor, ProbeJudge]) -> None:
-    found, _, probe = fitted
-    again = fit(found, torch.arange(90) % 4, PARTS, "toy-probe/1", CLASSES, "abc")
+    found, labels, probe = fitted
+    again = fit(found, labels, "toy-probe/1", ("a", "b", "none"), "abc")
     assert torch.equal(again.weight, probe.weight)
-
-
-def test_a_part_without_examples_is_left_out(fitted: tuple[torch.Tensor, torch.Tensor, ProbeJudge]) -> None:
-    found, _, probe = fitted
-    fewer = fit(found, torch.arange(90) % 4 + 1, torch.tensor([2, *PARTS]), "toy-probe/1", CLASSES, "abc")
-    assert fewer.parts.tolist() == PARTS.tolist()
-    assert torch.equal(fewer.of_features(found), probe.of_features(found))
-
-
-def test_what_varies_within_a_class_counts_for_little() -> None:
-    """One feature tells the classes apart; the other is louder, and lies."""
-    rng = generator(1, "tests/probe")
-    labels = torch.arange(200) % 2
-    signal, noise = (2.0 * labels - 1)[:, None], 3 * torch.randn(200, 1, generator=rng)
-    found = torch.cat([signal + noise, noise], 1) + 0.05 * torch.randn(200, 2, generator=rng)
-    means = torch.stack([found[labels == part].mean(0) for part in (0, 1)])
-    assert (torch.cdist(found, means).argmin(1) == labels).float().mean() < 0.75
-    probe = fit(found, labels, torch.arange(2), "toy-probe/1", ("a", "none"), "abc")
-    assert (probe.of_features(found).argmax(1) == labels).float().mean() > 0.9
 
 
 def test_what_is_saved_is_what_is_loaded(fitted: tuple[torch.Tensor, torch.Tensor, ProbeJudge], tmp_path: Path) -> None:
@@ -130,7 +110,7 @@ def test_a_probe_of_another_backbone_is_refused(fitted: tuple[torch.Tensor, torc
 def test_a_probe_keeps_the_contract_of_a_judge(sprites: Sprites, words: Vocabulary) -> None:
     images = renderings("object", 5, sprites, words, generator(6, "tests/probe")).images
     found = backbone.features(images)
-    probe = fit(found, torch.arange(5) % 4, PARTS, "toy-probe/1", CLASSES, backbone.fingerprint())
+    probe = fit(found, torch.arange(5) % 3, "toy-probe/1", ("a", "b", "none"), backbone.fingerprint())
     answer = probe.probabilities(images)
     assert torch.allclose(answer.sum(1), torch.ones(5), atol=1e-5)
     assert torch.allclose(answer[3:], probe.probabilities(images[3:]), atol=1e-4)  # each image is judged alone
@@ -149,23 +129,10 @@ def test_loading_the_backbone_leaves_everybodys_noise_alone() -> None:
     assert torch.equal(torch.rand(3), undisturbed)
 
 
-def test_both_probes_are_fitted_on_the_same_labelled_images(sprites: Sprites, words: Vocabulary) -> None:
-    sample, objects, styles = examples(sprites, words, 0, 40), len(words.names), len(words.styles)
-    thing, style = sample.labels["object"], sample.labels["style"]
-    assert sample.images.shape == (40, 3, 32, 32)
-    assert sample.images.abs().max() <= 1
-    assert (thing[:30] < objects).all()
-    assert (thing[30:] == objects).all()  # nameless things and rubbish
-    assert (style[:36] < styles).all()  # nameless things have a style
-    assert (style[36:] == styles).all()
-    again = examples(sprites, words, 0, 40)
-    assert torch.equal(again.images, sample.images)
-
-
-def test_wear_leaves_an_image_near_what_it_was(sprites: Sprites, words: Vocabulary) -> None:
-    images = renderings("object", 64, sprites, words, generator(7, "tests/probe")).images
-    tired = worn(images, generator(0, "tests/probe/worn"))
-    near = (tired - images).square().mean((1, 2, 3))
-    far = (tired - images.roll(1, 0)).square().mean((1, 2, 3))
-    assert (near > 0).all()
-    assert (near < far).float().mean() > 0.95
+def test_both_probes_are_fitted_on_the_same_images(sprites: Sprites, words: Vocabulary) -> None:
+    thing, style = (training_images(kind, sprites, words, 0, 40) for kind in get_args(Kind))
+    assert torch.equal(thing.images, style.images)
+    assert not torch.equal(thing.labels, style.labels)
+    assert (thing.labels[30:] == len(words.names)).all()  # nameless things and rubbish
+    assert (style.labels[30:36] < len(words.styles)).all()  # nameless things have a style
+    assert (style.labels[36:] == len(words.styles)).all()
