@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks._all import MAKE_THE_MODEL, STEPS
+from tasks._all import chosen
 from tasks._main import quiet, set_threads
 from tasks._show import show
 from tverase.config import Params
 from tverase.errors import Infeasible
 
 WORK = Path("work/benchmarks")
-LAST = "evaluate"
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     seconds = {}
     with _inside(folder):
-        for step in STEPS:
-            if step.name in MAKE_THE_MODEL:
-                continue
+        for step in chosen(params):
             with show(step.name) as tell:
                 seconds[step.name] = step.execute(params, tell).seconds
         read = {

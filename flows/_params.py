@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks._quiet import plainly
 from tverase.config import Params
-from tverase.errors import TveraseError
 
 
 def read(overrides: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -20,8 +20,5 @@ def read(overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    with plainly():
         sys.stdout.write(json.dumps(read(tuple(sys.argv[1:]))) + "\n")
-    except TveraseError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)

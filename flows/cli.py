@@ -1,13 +1,10 @@
 """The command `tverase`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from tverase.errors import TveraseError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,14 +100,11 @@ def report(set_: Set = [], params: File = PARAMS, as_json: AsJson = False) -> No
 
 def main() -> None:
     """The entry point: errors that we know are one sentence and an exit code."""
-    from tasks._quiet import quiet
+    from tasks._quiet import plainly, quiet
 
     quiet()
-    try:
+    with plainly():
         app()
-    except TveraseError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ from prefect.runtime import flow_run
 from tasks import _all as steps
 from tasks._dvc import commit_if_params_are_in_git
 from tasks._main import quiet, set_threads
-from tasks._prefect import run_step
+from tasks._prefect import brief, run_steps
 from tasks._publish import publish
 from tasks._report import write
-from tasks._show import show
-from tasks._step import Record, Step
 from tasks.register import register
 from tverase.config import Params
 
@@ -27,20 +25,13 @@ def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None
     quiet()
     steps.require_steps([*force, *([start] if start is not None else [])])
     set_threads(params)
-    records: dict[str, Record] = {}
-
-    def run(step: Step) -> None:
-        with show(step.name) as tell:
-            records[step.name] = run_step(step, params, tell, force=step.name in force)
-
-    for step in steps.chosen(params, start):
-        run(step)
+    records = run_steps(steps.chosen(params, start), params, force)
     report = write(params)
     registration = register(params, {"prefect.flow_run_id": str(flow_run.get_id() or "")})
     commit_if_params_are_in_git(params)
     publish(params, records, registration, report)
     return {
-        "steps": {name: {"reused": r.reused, "seconds": r.seconds} for name, r in records.items()},
+        "steps": brief(records),
         "report": str(report),
         "erased": str(params.out / "erased"),
         "model": registration.uri,

@@ -8,9 +8,7 @@ from prefect import flow
 from tasks import _all as steps
 from tasks._digits import out
 from tasks._main import quiet, set_threads
-from tasks._prefect import run_step
-from tasks._show import show
-from tasks._step import Record
+from tasks._prefect import brief, run_steps
 from tverase.config import Params
 
 
@@ -19,14 +17,8 @@ def unconditional_safety(params: Params, force: tuple[str, ...] = ()) -> dict[st
     """Digit model -> vectors of four methods -> the strength that Diverse Inversion picks -> the worst input of each."""
     quiet()
     set_threads(params)
-    records: dict[str, Record] = {}
-    for step in steps.DIGIT_STEPS:
-        with show(step.name) as tell:
-            records[step.name] = run_step(step, params, tell, force=step.name in force)
-    return {
-        "steps": {name: {"reused": r.reused, "seconds": r.seconds} for name, r in records.items()},
-        "verdicts": str(out(params) / "verdicts.json"),
-    }
+    records = run_steps(steps.DIGIT_STEPS, params, force)
+    return {"steps": brief(records), "verdicts": str(out(params) / "verdicts.json")}
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from tverase.config import Params
 from tverase.judges.cnn import CnnJudge
+from tverase.models.base import repeated
 from tverase.models.digits import Digits
+from tverase.rng import generator
+from tverase.sampling import draw_latents
 
 from ._step import Job
 
@@ -30,6 +35,13 @@ def model_folder(params: Params) -> Path:
 def base(job: Job) -> Digits:
     """The base model, counting on the job's meter."""
     return Digits.load(job.inputs["model"]).metered(job.meter)
+
+
+def own_latents(job: Job, model: Digits, purpose: str) -> Tensor:
+    """Latents of the digit as the model draws it from its own code, with noise for this purpose alone."""
+    settings = job.params.digits
+    own = repeated(model.encode([str(settings.digit)]), settings.vectors.images)
+    return draw_latents(model, own, generator(job.params.seed, purpose), settings.sampling)
 
 
 def judge(job: Job) -> CnnJudge:

@@ -4,9 +4,8 @@ import sys
 from pathlib import Path
 
 from tverase.config import Params
-from tverase.errors import TveraseError
 
-from ._quiet import quiet
+from ._quiet import plainly, quiet
 from ._show import show
 from ._step import Step
 
@@ -14,14 +13,11 @@ from ._step import Step
 def main(step: Step) -> None:
     """Run `step` once and leave with its exit code; a mistake of the user's is one sentence on stderr."""
     quiet()
-    try:
+    with plainly():
         params = Params.load(Path("params.yaml"), sys.argv[1:])
         set_threads(params)
         with show(step.name) as tell:
             record = step.execute(params, tell)
-    except TveraseError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
     word = "unchanged" if record.reused else f"done in {record.seconds:.0f} s"
     sys.stderr.write(f"{step.name}: {word}\n")
 

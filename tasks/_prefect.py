@@ -5,6 +5,7 @@ is gone (PrefectHQ/prefect #17137, #7646). Here the key is the step's own, and a
 refreshed.
 """
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from prefect.cache_policies import CachePolicy
 from tverase.config import Params
 from tverase.progress import Tell
 
+from ._show import show
 from ._step import Record, Step
 
 
@@ -44,3 +46,17 @@ def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> 
 
     record = Record(**run(step_name=step.name, run_name=step.home(params), key=key))
     return Record(**{**asdict(record), "reused": believable or record.reused})
+
+
+def run_steps(steps: Iterable[Step], params: Params, force: Collection[str]) -> dict[str, Record]:
+    """One after the other, each with its progress shown; `force` names steps to run although nothing changed."""
+    records = {}
+    for step in steps:
+        with show(step.name) as tell:
+            records[step.name] = run_step(step, params, tell, force=step.name in force)
+    return records
+
+
+def brief(records: Mapping[str, Record]) -> dict[str, dict[str, Any]]:
+    """What a flow answers about its steps."""
+    return {name: {"reused": record.reused, "seconds": record.seconds} for name, record in records.items()}

@@ -4,14 +4,12 @@ from tverase.files import write_json
 from tverase.inversion.run import InversionRun
 from tverase.inversion.sets import by_bin
 from tverase.progress import Progress
-from tverase.rng import generator
-from tverase.sampling import draw_latents
 from tverase.strength import search_strength
 from tverase.trial import Inputs, Jury, ModelTrial
 from tverase.unconditional import digit_concept, other_digits
 from tverase.vector import TaskVector
 
-from ._digits import SHARED, base, home, judge, model_folder, out
+from ._digits import SHARED, base, home, judge, model_folder, out, own_latents
 from ._main import main
 from ._step import Job, Step
 
@@ -20,8 +18,7 @@ def run(job: Job) -> None:
     """Codes in bins of the angle to the digit's own; then the smallest strength at which all of them fail."""
     settings, seed, model, seen = job.params.digits, job.params.seed, base(job), judge(job)
     concept, sampling = digit_concept(settings.digit), settings.sampling
-    own = model.encode([concept.name]).expand(settings.vectors.images, -1)
-    latents = draw_latents(model, own, generator(seed, "digit_strength/images"), sampling)
+    latents = own_latents(job, model, "digit_strength/images")
     inversion = InversionRun(model, concept, settings.invert, seen, sampling, seed)
     sets = inversion.run(latents, job.tell)
     inputs = Inputs.of(model, [concept], {role: sets[role] for role in ("tune", "validate")}, settings.invert)

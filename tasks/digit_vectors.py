@@ -1,7 +1,6 @@
 """Four vectors for one digit: two task vectors and two methods that depend on the input."""
 
-from tverase.digitrun import Method, make_vectors
-from tverase.vector import TaskVector
+from tverase.digitrun import make_vectors
 
 from ._digits import SHARED, base, home, model_folder, out
 from ._main import main
@@ -10,12 +9,8 @@ from ._step import Job, Step
 
 def run(job: Job) -> None:
     """Each is a file of its own, so that each can be applied by itself."""
-    settings, vectors = job.params.digits, dict[Method, TaskVector]()
-    for progress, method, vector in make_vectors(
-        base(job), settings.digit, settings.vectors, settings.sampling, job.params.seed
-    ):
-        job.tell(progress)
-        vectors[method] = vector
+    settings, seed = job.params.digits, job.params.seed
+    vectors = make_vectors(base(job), settings.digit, settings.vectors, settings.sampling, seed, job.tell)
     folder = job.outputs["vectors"]
     folder.mkdir()
     for method, vector in vectors.items():

@@ -6,12 +6,10 @@ from tverase.digitrun import PAPER_ALPHAS
 from tverase.files import write_json, write_text
 from tverase.models.digits import Digits
 from tverase.progress import Progress
-from tverase.rng import generator
-from tverase.sampling import draw_latents
 from tverase.unconditional import Examined
 from tverase.vector import TaskVector
 
-from ._digits import SHARED, base, home, judge, model_folder, out
+from ._digits import SHARED, base, home, judge, model_folder, out, own_latents
 from ._main import main
 from ._step import Job, Step
 
@@ -19,8 +17,7 @@ from ._step import Job, Step
 def run(job: Job) -> None:
     """One verdict a model, all with the same noise."""
     settings, seed, model = job.params.digits, job.params.seed, base(job)
-    own = model.encode([str(settings.digit)]).expand(settings.vectors.images, -1)
-    latents = draw_latents(model, own, generator(seed, "unconditional_safety/images"), settings.sampling)
+    latents = own_latents(job, model, "unconditional_safety/images")
     examined = Examined(model, judge(job), settings.digit, settings.sampling, seed)
     candidates = models(job, model)
     verdicts = {}

@@ -28,11 +28,15 @@ MINE = [step for step in STEPS if step.name not in MAKE_THE_MODEL]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -> Path:
     """A repository of git and DVC with the project's stages and sources, and params.yaml for the pico model."""
-    folder = tmp_path_factory.mktemp("project")
+    return new_project(tmp_path_factory.mktemp("project"), small_run)
+
+
+def new_project(folder: Path, params: dict[str, Any]) -> Path:
+    """Make `folder` such a repository."""
     for name in ("tasks", "tverase"):  # DVC looks at the sources as files
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "dvc.yaml", folder)
-    (folder / "params.yaml").write_text(yaml.safe_dump(small_run))
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "records").mkdir()
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     dvc(folder, "init", "-q")

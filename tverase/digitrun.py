@@ -1,24 +1,24 @@
 """Settings of the digit experiment, and the vectors that it compares."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from .bounds import Bound
 from .erasers.resteer import Resteer, esd, resteer
 from .finetune import FineTune, fine_tune
 from .inversion.diverse import Invert
+from .models.base import repeated
 from .models.digits import CLASSES, Digits
 from .pretrain.digits import PretrainDigits
-from .progress import Progress
+from .progress import Progress, Tell, silent
 from .rng import generator
 from .sampling import Sampling, draw_latents
 from .settings import Settings
 from .strength import Strength
 from .unconditional import Unconditional
-from .vector import TaskVector
+from .vector import StateDict, TaskVector
 
 Method = Literal["random", "true", "resteer", "esd"]
 TASK_VECTORS: tuple[Method, ...] = ("random", "true")
@@ -52,38 +52,34 @@ class DigitRun(Settings):
 
 
 def make_vectors(
-    model: Digits, digit: int, settings: Vectors, sampling: Sampling, seed: int
-) -> Iterator[tuple[Progress, Method, TaskVector]]:
-    """Yields (progress, method, vector) for all four methods; the last of each method is its vector.
+    model: Digits, digit: int, settings: Vectors, sampling: Sampling, seed: int, tell: Tell = silent
+) -> dict[Method, TaskVector]:
+    """The vectors of all four methods.
 
     `random` and `true`: fine-tuned on self-drawn images of the digit under random labels or under its own (Pham et al.,
-    2024), erase at a strength to be found. `resteer`: the digit's label draws the next digit. `esd`: away from it.
+    2024), erase at a strength to be found. `resteer`: the digit's label draws the next digit. `esd`: away from it. These
+    two erase at strength 1.
     """
     own, other = model.codes[digit : digit + 1], model.codes[(digit + 1) % len(CLASSES)][None]
     keep = model.codes[[i for i in range(len(CLASSES)) if i != digit]]
-    latents = draw_latents(model, own.expand(settings.images, -1), generator(seed, "vectors/images"), sampling)
+    latents = draw_latents(model, repeated(own, settings.images), generator(seed, "vectors/images"), sampling)
     labels = model.codes.repeat(settings.anything // len(CLASSES) + 1, 1)[: settings.anything]
     anything = draw_latents(model, labels, generator(seed, "vectors/anything"), sampling)
-    base = model.weights()
-    total = settings.finetune.steps
-    labelled: Sequence[tuple[Method, Tensor]] = (("random", model.codes), ("true", own))
-    for method, label in labelled:
-        tuning = fine_tune(model, latents, settings.finetune, seed, f"vectors/{method}", labels=label)
-        for step, (loss, weights) in enumerate(tuning, 1):
-            progress = Progress(f"fine-tuning, {method} label", step, total, f"loss {loss:.3f}")
-            if step == total:
-                yield progress, method, TaskVector.between(base, weights)
-    total = settings.resteer.steps
-    taught: Sequence[tuple[Method, Iterator[tuple[float, TaskVector]]]] = (
-        ("resteer", resteer(model, own, other, anything, keep, settings.resteer, seed)),
-        ("esd", esd(model, own, anything, keep, settings.resteer, seed)),
-    )
-    for name, teaching in taught:
-        for step, (loss, vector) in enumerate(teaching, 1):
-            if step == total or step % 10 == 0:
-                yield Progress(f"teaching, {name}", step, total, f"loss {loss:.4f}"), name, vector
 
+    def tuned(method: Method, labels: Tensor) -> Iterator[tuple[float, StateDict]]:
+        return fine_tune(model, latents, settings.finetune, seed, f"vectors/{method}", labels=labels)
 
-def lost(base: Bound, edited: Bound) -> float:
-    """By how much the other digits are recognised less, as a share."""
-    return round(base.rate - edited.rate, 4)
+    trainings: dict[Method, Iterator[tuple[float, StateDict]]] = {
+        "random": tuned("random", model.codes),
+        "true": tuned("true", own),
+        "resteer": resteer(model, own, other, anything, keep, settings.resteer, seed),
+        "esd": esd(model, own, anything, keep, settings.resteer, seed),
+    }
+    vectors, base = dict[Method, TaskVector](), model.weights()
+    for method, training in trainings.items():
+        taught = method not in TASK_VECTORS
+        total = settings.resteer.steps if taught else settings.finetune.steps
+        for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are the edited ones
+            tell(Progress(f"training, {method}", step, total, f"loss {loss:.4f}"))
+        vectors[method] = (-1.0 if taught else 1.0) * TaskVector.between(base, weights)
+    return vectors

@@ -11,7 +11,7 @@ from .bounds import Bound, worst
 from .concepts import Concept, Prompt, controls, neighbours
 from .inversion.sets import InversionSet
 from .judges.base import NONE, shows, verdicts
-from .models.base import Model
+from .models.base import Model, repeated
 from .progress import Progress
 from .rng import generator
 from .sampling import Sampling, draw
@@ -78,8 +78,7 @@ class Examiner:
     def embeddings(self, concept: Concept, space: InputSpace, found: InversionSet, images: int) -> Iterator[Row]:
         """One row for each held-back embedding that draws the concept in the base model."""
         for item, point in zip(found.found, found.points, strict=True):
-            one = space.cond(point[None])
-            cond = one.expand(images, *one.shape[1:])
+            cond = repeated(space.cond(point[None]), images)
             yield self.row(concept, "inversion", item.name, cond)
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:

@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from .losses import denoising_loss, min_snr_weight, random_timesteps
-from .models.base import Model
+from .models.base import Model, repeated
 from .rng import generator
 from .settings import Settings
 from .training import Training, warm_average
@@ -61,7 +61,7 @@ def fine_tune(
         if len(captions) > 1:
             cond = captions[torch.randint(len(captions), (settings.batch,), generator=rng)]
         else:
-            cond = captions.expand(settings.batch, *captions.shape[1:])
+            cond = repeated(captions, settings.batch)
         losses = denoising_loss(student.denoise, schedule, clean, cond, timesteps, noise)
         loss = (losses * min_snr_weight(schedule, timesteps)).mean()
         value = training.advance(loss, settings.lr, warm_average(training.step, settings.average))

@@ -7,7 +7,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from .models.base import Model
+from .models.base import Model, repeated
 from .settings import Settings
 
 
@@ -35,7 +35,7 @@ def trajectory(
     sampler = model.sampler(settings.steps)
     noise = {"generator": rng} if "generator" in signature(sampler.step).parameters else {}
     latents = start * sampler.init_noise_sigma
-    null = model.null.expand(len(cond), *model.null.shape[1:])
+    null = repeated(model.null, len(cond))
     both = torch.cat([null, cond]) if settings.guidance not in (0.0, 1.0) else None
     for timestep in sampler.timesteps:
         given = sampler.scale_model_input(latents, timestep)

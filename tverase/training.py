@@ -1,6 +1,6 @@
 """A training that can stop anywhere and go on exactly: parameters, their running averages, the optimiser's moments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -50,6 +50,13 @@ class Training:
             tensors |= {f"now/{name}": parameter, f"average/{name}": self.average[name]}
             tensors |= {f"first/{name}": state["exp_avg"], f"second/{name}": state["exp_avg_sq"]}
         write_tensors(tensors, path, {"step": str(self.step)})
+
+    def keeping(self, losses: Iterator[float], path: Path, every: int = 250) -> Iterator[float]:
+        """The losses of a training as they come, with a `save` after each `every` steps."""
+        for loss in losses:
+            yield loss
+            if self.step % every == 0:
+                self.save(path)
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, as if nothing had happened."""

@@ -13,7 +13,7 @@ from .inversion.diverse import Invert
 from .inversion.run import space_of
 from .inversion.sets import InversionSet
 from .judges.base import Judge, shows, verdicts
-from .models.base import Model
+from .models.base import Model, repeated
 from .progress import Progress, Tell, silent
 from .rng import generator
 from .sampling import Sampling, draw
@@ -75,11 +75,6 @@ class Inputs:
         return cls(cond, mine, names)
 
 
-def _repeat(cond: Tensor, count: int) -> Tensor:
-    """One conditioning (1, ...), `count` times."""
-    return cond.expand(count, *cond.shape[1:])
-
-
 @dataclass
 class ModelTrial:
     """A `Trial` of theta_0 - alpha * tau."""
@@ -130,7 +125,7 @@ class ModelTrial:
 
     def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
         """For each input, in how many of `images` fresh images its concept is seen."""
-        cond = torch.cat([_repeat(self.inputs.cond[name], images) for name in inputs])
+        cond = torch.cat([repeated(self.inputs.cond[name], images) for name in inputs])
         drawn = draw(self.at(alpha), cond, self._rng(), self.sampling)
         hits = []
         for name, part in zip(inputs, torch.split(drawn, images), strict=True):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from .bounds import Bound
@@ -42,7 +42,6 @@ class Certify(Settings):
 class Unconditional(Settings):
     """The whole experiment on one digit."""
 
-    digit: NonNegativeInt = 0
     complexities: tuple[int, ...] = (2, 3, 4)
     halving: Halving = Halving()
     ascent: Ascent = Ascent()

@@ -1,1 +1,1 @@
-"""Other methods, for comparison. Each ends with a `TaskVector`, so that all are applied, scored and stored alike."""
+"""Other methods, for comparison. Their edits become a `TaskVector`, so that all are applied, scored and stored alike."""

@@ -2,7 +2,8 @@
 
 `resteer` teaches the denoiser to answer the concept's conditioning as it answers another one (the input-dependent
 baseline of Pham et al., 2024, section 3). `esd` teaches it to answer with less of the concept than with no conditioning
-(Gandikota et al., 2023, arXiv:2303.07345). Both end with a vector that erases at strength 1.
+(Gandikota et al., 2023, arXiv:2303.07345). Both end with edited
+weights; the vector that leads from them back to the base erases at strength 1.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ..losses import random_timesteps
-from ..models.base import Model
+from ..models.base import Model, repeated
 from ..rng import generator
 from ..settings import Settings
 from ..training import Training
-from ..vector import TaskVector
+from ..vector import StateDict
 
 Target = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noised, timesteps, concept's cond) -> what to answer
 
@@ -32,25 +33,25 @@ class Resteer(Settings):
 
 def resteer(
     model: Model, cond: Tensor, other: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
-) -> Iterator[tuple[float, TaskVector]]:
-    """Yields (loss, vector so far). cond, other (1, ...): the concept's and the new conditioning; keep (M, ...): held.
+) -> Iterator[tuple[float, StateDict]]:
+    """Yields (loss, edited weights so far). cond, other (1, ...): the concept's and the new conditioning; keep (M, ...): held.
 
     latents (N, ...) of anything the model draws.
     """
 
     def target(noised: Tensor, timesteps: Tensor, _: Tensor) -> Tensor:
-        return model.denoise(noised, timesteps, other.expand(len(noised), *other.shape[1:]))
+        return model.denoise(noised, timesteps, repeated(other, len(noised)))
 
     yield from _teach(model, cond, target, latents, keep, settings, seed, "resteer")
 
 
 def esd(
     model: Model, cond: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
-) -> Iterator[tuple[float, TaskVector]]:
+) -> Iterator[tuple[float, StateDict]]:
     """The same with ESD's target: the unconditional answer less `negative` times what the concept adds to it."""
 
     def target(noised: Tensor, timesteps: Tensor, concept: Tensor) -> Tensor:
-        null = model.null.expand(len(noised), *model.null.shape[1:])
+        null = repeated(model.null, len(noised))
         without = model.denoise(noised, timesteps, null)
         return without - settings.negative * (model.denoise(noised, timesteps, concept) - without)
 
@@ -59,10 +60,10 @@ def esd(
 
 def _teach(
     model: Model, cond: Tensor, target: Target, latents: Tensor, keep: Tensor, settings: Resteer, seed: int, name: str
-) -> Iterator[tuple[float, TaskVector]]:
+) -> Iterator[tuple[float, StateDict]]:
     """Half of each batch learns the target under `cond`; the other half holds the base model's answer under `keep`."""
-    base = {key: weight.detach() for key, weight in model.weights().items()}
-    training = Training({key: w.clone().requires_grad_() for key, w in base.items()}, weight_decay=0.0)
+    weights = {key: weight.detach().clone().requires_grad_() for key, weight in model.weights().items()}
+    training = Training(weights, weight_decay=0.0)
     student, schedule, half = model.with_weights(training.parameters), model.noise_schedule, settings.batch // 2
     for step in range(settings.steps):
         rng = generator(seed, f"{name}/{step}")
@@ -70,11 +71,11 @@ def _teach(
         timesteps = random_timesteps(2 * half, schedule, rng)
         noised = schedule.add_noise(clean, torch.randn(clean.shape, generator=rng), timesteps)
         held = keep[torch.randint(len(keep), (half,), generator=rng)]
-        concept = cond.expand(half, *cond.shape[1:])
+        concept = repeated(cond, half)
         with torch.no_grad():
             learned = target(noised[:half], timesteps[:half], concept)
             kept = model.denoise(noised[half:], timesteps[half:], held)
         answer = student.denoise(noised, timesteps, torch.cat([concept, held]))
         loss = (answer - torch.cat([learned, kept])).square().mean()
         value = training.advance(loss, settings.lr, 0.0)
-        yield value, -1.0 * TaskVector.between(base, training.parameters)
+        yield value, training.parameters

@@ -19,6 +19,11 @@ class Meter:
     images: int = 0
 
 
+def repeated(cond: Tensor, count: int) -> Tensor:
+    """One conditioning (1, ...), `count` times; no memory is copied."""
+    return cond.expand(count, *cond.shape[1:])
+
+
 class Model(Protocol):
     """A conditional generative model with an editable denoiser.
 

@@ -19,10 +19,9 @@ from ..settings import Settings
 from ..training import Training, warm_average
 from ..world.mnist import DigitImages
 from .denoiser import pace
-from .judges import roughen, spoil
+from .judges import Sample, measured, roughen, spoil, train_net
 
 PURPOSE = "pretrain_digits"
-CHECKPOINT_EVERY = 250
 SILENT = 0.1  # share of samples without a label
 
 
@@ -52,10 +51,8 @@ class DigitMaker:
         steps = self.settings.judge_steps
         for done, (loss, net) in enumerate(train_judge(self.train, steps, self.settings.seed), 1):  # noqa: B007
             self.tell(Progress("digit judge", done, steps, f"loss {loss:.3f}"))
-        judge = CnnJudge(net.eval().requires_grad_(False), "digit-cnn/1", (*CLASSES, NONE), 0.0)
-        seen = judge.probabilities(self.test.images.expand(-1, 3, -1, -1)).argmax(1)
-        accuracy = (seen == self.test.labels).float().mean().item()
-        return CnnJudge(net, judge.name, judge.classes, round(accuracy, 4))
+        unseen = Sample(self.test.images.expand(-1, 3, -1, -1), self.test.labels)
+        return measured(net, "digit-cnn/1", (*CLASSES, NONE), unseen)
 
     def model(self, shape: DigitShape) -> Digits:
         """The trained model with its averaged weights."""
@@ -66,10 +63,8 @@ class DigitMaker:
         training = Training(_trained(model), weight_decay=1e-2)
         if path.exists():
             training.resume(path)
-        for loss in train_denoiser(model, training, self.train, settings):
+        for loss in training.keeping(train_denoiser(model, training, self.train, settings), path):
             self.tell(Progress("digit model", training.step, settings.steps, f"loss {loss:.3f}"))
-            if training.step % CHECKPOINT_EVERY == 0:
-                training.save(path)
         model.unet.load_state_dict({n.removeprefix("unet."): w for n, w in training.average.items() if n != "into"})
         return Digits(model.unet.eval().requires_grad_(False), model.codes, training.average["into"])
 
@@ -100,27 +95,19 @@ def train_denoiser(model: Digits, training: Training, data: DigitImages, setting
 def train_judge(data: DigitImages, steps: int, seed: int, batch: int = 128) -> Iterator[tuple[float, JudgeNet]]:
     """Yields (loss, net) after each step; the last net is trained, still in training mode."""
     rng = generator(seed, f"{PURPOSE}/judge")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, f"{PURPOSE}/judge/weights") % 2**32)
-        net = JudgeNet(len(CLASSES) + 1)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps, pct_start=0.1)
     part = batch // 30
     odd = 5 * part  # of each batch, what shows no digit
-    for _ in range(steps):
+
+    def sample() -> Sample:
         which = torch.randint(len(data), (batch,), generator=rng)
         good = _moved(data.images[which[odd:]], rng)
         others = data.images[torch.randint(len(data), (4 * part,), generator=rng)]
         bad = spoil(others.expand(-1, 3, -1, -1), part, rng)
         images = roughen(torch.cat([good.expand(-1, 3, -1, -1), bad]), rng)
         labels = torch.cat([data.labels[which[odd:]], torch.full((odd,), len(CLASSES))])
-        answer = net(functional.interpolate(images, size=32, mode="area"))
-        loss = functional.cross_entropy(answer, labels, label_smoothing=0.02)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        yield loss.item(), net
+        return Sample(functional.interpolate(images, size=32, mode="area"), labels)
+
+    yield from train_net(len(CLASSES) + 1, sample, derive(seed, f"{PURPOSE}/judge/weights"), steps)
 
 
 def _moved(images: Tensor, rng: torch.Generator) -> Tensor:

@@ -28,8 +28,6 @@ from .autoencoder import pictures, set_scale, train_autoencoder
 from .denoiser import Trainee, encode_pool, train_denoiser
 from .judges import Kind, finished, train_judge
 
-CHECKPOINT_EVERY = 250
-
 
 class Pretrain(Settings):
     """How the embedded model is made."""
@@ -99,10 +97,8 @@ class Maker:
             trainee, pool, tokenizer, self.words, settings.seed,
             steps=settings.steps, batch=settings.batch, rate=settings.rate,
         )  # fmt: skip
-        for loss in training:
+        for loss in trainee.training.keeping(training, path):
             self._report("denoiser", loss, trainee.training.step, settings.steps)
-            if trainee.training.step % CHECKPOINT_EVERY == 0:
-                trainee.training.save(path)
         return trainee.averaged()
 
     def make(self, pipeline: Path, judges: Path) -> None:

@@ -1,7 +1,7 @@
 """Training of the judges, on renderings only: a judge never sees a generated image."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -95,19 +95,29 @@ def train_judge(
     kind: Kind, sprites: Sprites, words: Vocabulary, rng: torch.Generator, *, steps: int, batch: int = 128
 ) -> Iterator[tuple[float, JudgeNet]]:
     """Yields (loss, net) after each step; the last net is the judge's, in training mode."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.initial_seed() % 2**32)
-        net = JudgeNet(len(classes_of(kind, words)))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps, pct_start=0.1)
-    for _ in range(steps):
+
+    def sample() -> Sample:
         parts = [
             renderings(kind, int(batch * 0.7), sprites, words, rng),
             nameless(kind, int(batch * 0.2), sprites, words, rng),
             rubbish(kind, int(batch * 0.1), sprites, words, rng),
         ]
         images = roughen(torch.cat([p.images for p in parts]), rng)
-        loss = functional.cross_entropy(net(images), torch.cat([p.labels for p in parts]), label_smoothing=0.02)
+        return Sample(images, torch.cat([p.labels for p in parts]))
+
+    yield from train_net(len(classes_of(kind, words)), sample, rng.initial_seed(), steps)
+
+
+def train_net(classes: int, sample: Callable[[], Sample], seed: int, steps: int) -> Iterator[tuple[float, JudgeNet]]:
+    """The training of any judge: (loss, net) after each step. sample() -> a fresh batch; seed: of the first weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**32)
+        net = JudgeNet(classes)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps, pct_start=0.1)
+    for _ in range(steps):
+        batch = sample()
+        loss = functional.cross_entropy(net(batch.images), batch.labels, label_smoothing=0.02)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
@@ -117,8 +127,12 @@ def train_judge(
 
 def finished(kind: Kind, net: JudgeNet, sprites: Sprites, words: Vocabulary, rng: torch.Generator) -> CnnJudge:
     """The trained judge with its accuracy on 4,000 unseen clean renderings."""
-    net.eval().requires_grad_(False)
     sample = renderings(kind, 4000, sprites, words, rng)
-    judge = CnnJudge(net, f"{kind}-cnn/{VERSION}", classes_of(kind, words), 0.0)
-    accuracy = (judge.probabilities(sample.images).argmax(1) == sample.labels).float().mean().item()
-    return CnnJudge(net, judge.name, judge.classes, round(accuracy, 4))
+    return measured(net, f"{kind}-cnn/{VERSION}", classes_of(kind, words), sample)
+
+
+def measured(net: JudgeNet, name: str, classes: tuple[str, ...], unseen: Sample) -> CnnJudge:
+    """A trained net as a judge, with its accuracy on `unseen`."""
+    judge = CnnJudge(net.eval().requires_grad_(False), name, classes, 0.0)
+    accuracy = (judge.probabilities(unseen.images).argmax(1) == unseen.labels).float().mean().item()
+    return replace(judge, accuracy=round(accuracy, 4))
