@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tverase import training as checkpoints
 from tverase.errors import ConfigError, ModelError
 from tverase.finetune import FineTune, fine_tune
 from tverase.inversion.diverse import Invert, search
@@ -17,7 +18,6 @@ from tverase.judges.base import NONE
 from tverase.judges.cnn import CnnJudge, JudgeNet
 from tverase.models.base import Meter
 from tverase.models.digits import CLASSES, CODES, Digits, DigitShape, new_digits
-from tverase.pretrain import digits as pretrain
 from tverase.pretrain.digits import DigitMaker, PretrainDigits, train_denoiser, train_judge
 from tverase.progress import Progress
 from tverase.rng import generator
@@ -160,7 +160,7 @@ class Interrupted(Exception):
 def test_a_training_that_was_stopped_goes_on_exactly(
     data: DigitImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY", 2)
     settings, seen = PretrainDigits(steps=4, batch=4), []
 
     def stop(progress: Progress) -> None:

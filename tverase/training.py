@@ -9,6 +9,8 @@ from torch import Tensor
 from .errors import ModelError, NumericalError
 from .files import read_tensors, write_tensors
 
+CHECKPOINT_EVERY = 250  # steps of the long trainings
+
 
 def warm_average(step: int, limit: float) -> float:
     """The averages' decay at `step`: short at first, `limit` at last (the rule of the paper's scripts)."""
@@ -51,11 +53,11 @@ class Training:
             tensors |= {f"first/{name}": state["exp_avg"], f"second/{name}": state["exp_avg_sq"]}
         write_tensors(tensors, path, {"step": str(self.step)})
 
-    def keeping(self, losses: Iterator[float], path: Path, every: int = 250) -> Iterator[float]:
-        """The losses of a training as they come, with a `save` after each `every` steps."""
+    def keeping(self, losses: Iterator[float], path: Path) -> Iterator[float]:
+        """The losses of a training as they come, with a `save` after each `CHECKPOINT_EVERY` steps."""
         for loss in losses:
             yield loss
-            if self.step % every == 0:
+            if self.step % CHECKPOINT_EVERY == 0:
                 self.save(path)
 
     def resume(self, path: Path) -> None:
