@@ -5,6 +5,7 @@ Needs the extra `judge`. Images that fool our own judge would show here as disag
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,12 +24,13 @@ from tverase.pretrain.judges import Kind, renderings
 from tverase.pretrain.probe import fitted_probes
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
+from tverase.vector import TaskVector
 from tverase.world.sprites import load_sprites
 from tverase.world.vocabulary import vocabulary
 
 from . import say
 
-PROBES, GOAL = Path("models/probes"), 0.9
+MODEL, PROBES, GOAL = "models/emoji-sd", Path("models/probes"), 0.9
 EPSILON = 16 / 255  # of pixels in [-1, 1]: the customary 8/255 of the whole range
 WORDS = vocabulary()
 
@@ -45,29 +47,38 @@ def main() -> None:
             probe.save(PROBES / f"{kind}.safetensors")
     judges = {k: CnnJudge.load(Path(f"models/judges/{k}.safetensors")) for k in get_args(Kind)}
     probes = {k: ProbeJudge.load(PROBES / f"{k}.safetensors") for k in get_args(Kind)}
-    value = {**on_renderings(probes), **on_drawings(judges, probes), **on_fooled(args.concept, judges, probes)}
-    if Path(f"outputs/{args.concept}/erased").exists():
+    erased = Path(f"outputs/{args.concept}")
+    if (erased / "erased").exists():
+        require_base(erased / "tau.safetensors")
+    everyone = [*judges.items(), *probes.items()]
+    value = {**on_renderings(everyone), **on_drawings(judges, probes), **on_fooled(args.concept, judges, probes)}
+    if (erased / "erased").exists():
         value |= on_erased(args.concept, judges, probes)
     accuracy = {judge.name: judge.accuracy for judge in (*judges.values(), *probes.values())}
     say("independent_judge", value, {"agreement_object": GOAL}, ok=value["agreement_object"] >= GOAL, judges=accuracy)
 
 
-def on_renderings(probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
-    """Accuracy of the probes on unseen renderings, and on the same after the autoencoder."""
-    sprites, model = load_sprites(Path("data/emoji")), open_model("models/emoji-sd")
+def require_base(vector: Path) -> None:
+    """Figures of an erased model mean nothing beside a base that it was not made from: `WrongBase`."""
+    TaskVector.load(vector).apply(open_model(MODEL).weights(), 0.0)
+
+
+def on_renderings(judges: Sequence[tuple[Kind, Judge]]) -> dict[str, Any]:
+    """Accuracy of our judges and of the probes on unseen renderings, and on the same after the autoencoder."""
+    sprites, model = load_sprites(Path("data/emoji")), open_model(MODEL)
     found = {}
-    for kind, probe in probes.items():
+    for kind, judge in judges:
         sample = renderings(kind, 500, sprites, WORDS, generator(1, f"independent_judge/{kind}"))
         decoded = model.to_images(model.to_latents(sample.images))
         for name, images in (("renderings", sample.images), ("decoded", decoded)):
-            found[f"{name}_{kind}"] = _told(f"probe, {kind}, {name}", verdicts(probe, images) == sample.labels)
+            found[f"{name} {judge.name}"] = _told(f"{judge.name}, {name}", verdicts(judge, images) == sample.labels)
     return found
 
 
 def on_drawings(judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
     """One image of each trained (object, style) pair: what each judge recognises, and how often both say the same."""
     prompts = [p for p in controls([], WORDS) if (p.thing, p.style) not in set(WORDS.held_out_pairs)]
-    model = open_model("models/emoji-sd")
+    model = open_model(MODEL)
     images = draw(model, model.encode([p.text for p in prompts]), generator(2, "independent_judge"), Sampling())
     found = {}
     for kind in judges:
@@ -89,10 +100,11 @@ def on_fooled(name: str, judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJud
     clean, truth = sample.images[others], sample.labels[others]
     images = fooling(judges[kind], clean, wanted)
     ours, other = verdicts(judges[kind], images), verdicts(probes[kind], images)
+    fooled = ours == wanted
     return {
-        "fooled_cnn": _told(f"made to look like {name}, our judge sees it", ours == wanted),
-        "fooled_probe": _told(f"made to look like {name}, the probe sees it", other == wanted),
-        "fooled_probe_truth": _told("the probe still sees what was rendered", other == truth),
+        "fooled_cnn": _told(f"made to look like {name}, our judge sees it", fooled),
+        "fooled_probe": _told(f"of those, the probe sees {name}", other[fooled] == wanted),
+        "fooled_probe_truth": _told("of those, the probe still sees what was rendered", other[fooled] == truth[fooled]),
     }
 
 
@@ -113,7 +125,7 @@ def on_erased(name: str, judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJud
     alpha = json.loads(Path(f"outputs/{name}/metrics.json").read_text())["alpha"]
     wanted = concept(name, WORDS)
     found = {}
-    for what, where in (("base", "models/emoji-sd"), ("erased", f"outputs/{name}/erased")):
+    for what, where in (("base", MODEL), ("erased", f"outputs/{name}/erased")):
         model = open_model(where)
         prompts = [wanted.names[i % len(wanted.names)] for i in range(60)]
         images = draw(model, model.encode(prompts), generator(3, "independent_judge"), Sampling())

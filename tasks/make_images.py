@@ -1,8 +1,6 @@
 """What the base model draws of the concept, and of everything else."""
 
-import torch
-
-from tverase.concepts import controls
+from tverase.concepts import controls, spread
 from tverase.drawing import draw_concept, require_drawn
 from tverase.files import write_tensors
 from tverase.images import to_bytes
@@ -25,10 +23,9 @@ def run(job: Job) -> None:
         tensors[f"latents/{concept.slug}"] = drawn.latents
         tensors[f"shown/{concept.slug}"] = to_bytes(drawn.images[:16])
         rates[concept.slug] = f"{bound.successes}/{bound.trials}"
-    prompts = controls(params.concept_list, vocabulary())
     rng = generator(params.seed, "make_images/control")
-    spread = [prompts[i].text for i in torch.randperm(len(prompts), generator=rng)[: settings.controls].tolist()]
-    tensors["latents/control"] = draw_latents(model, model.encode(spread), rng, params.sampling)
+    others = spread(controls(params.concept_list, vocabulary()), settings.controls, rng)
+    tensors["latents/control"] = draw_latents(model, model.encode([p.text for p in others]), rng, params.sampling)
     write_tensors(tensors, job.outputs["images"], rates)
 
 

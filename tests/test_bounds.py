@@ -74,6 +74,8 @@ def test_worst_is_the_highest_rate_with_a_bound_for_all() -> None:
     assert (name, bound) == ("synonyms", bounds["synonyms"])
     assert high == pytest.approx(max(upper(b.successes, b.trials, 0.02) for b in bounds.values()))
     assert high == pytest.approx(upper(0, 4, 0.02))  # little is known of v1, so it sets the bound and not the rate
+    shared = worst({"name": bounds["name"]}, error=0.06, of=6)[2]
+    assert shared == pytest.approx(upper(1, 40, 0.01))
 
 
 def test_as_dict_says_everything() -> None:

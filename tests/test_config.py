@@ -1,11 +1,13 @@
 """params.yaml: mistakes are found before any work, and said in a way that helps."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import ValidationError
 
-from tverase.concepts import concept, controls, neighbours
+from tverase.concepts import concept, controls, neighbours, spread
 from tverase.config import Params
 from tverase.errors import ConfigError
 from tverase.world.vocabulary import Vocabulary
@@ -177,6 +179,24 @@ def test_controls_have_nothing_to_do_with_the_concepts(words: Vocabulary) -> Non
     prompts = controls(gone, words)
     assert len({p.text for p in prompts}) == (len(words.names) - 1) * (len(words.styles) - 1)
     assert not [p for p in prompts if p.thing == "bomb" or p.style == "noto" or "bomb" in p.text or "noto" in p.text]
+
+
+def test_controls_where_a_whole_axis_goes(words: Vocabulary) -> None:
+    styles, things = ([concept(n, words) for n in names] for names in (words.styles, words.names))
+    assert [(p.thing, p.style) for p in controls(styles, words)] == [(name, None) for name in words.names]
+    assert [(p.thing, p.style) for p in controls(things, words)] == [(None, name) for name in words.styles]
+    with pytest.raises(ConfigError, match="nothing is left"):
+        controls([*styles, *things], words)
+
+
+@pytest.mark.parametrize("count", [7, 63, 320, 1000])
+def test_few_or_many_controls_are_spread_over_the_styles(words: Vocabulary, count: int) -> None:
+    prompts = controls([concept("bomb", words)], words)
+    chosen = spread(prompts, count, torch.Generator().manual_seed(0))
+    often = Counter(p.text for p in chosen)
+    assert len(chosen) == count
+    assert max(often.values()) - min(often.values() if count >= len(prompts) else [1]) <= 1
+    assert len({p.style for p in chosen}) == len(words.styles) or count < 10
 
 
 def test_neighbours_are_of_the_same_group(words: Vocabulary) -> None:

@@ -249,8 +249,7 @@ def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: l
         assert rate == pytest.approx(sum(b.successes for b in mine) / sum(b.trials for b in mine), abs=5e-5)
     inversions = [row.erased for row in rows if row.rung == "inversion"]
     assert found["worst_inversion"] == pytest.approx(max(b.rate for b in inversions), abs=5e-5)
-    bombs, notos = inversions[:2], inversions[2:]  # the error is split over the embeddings of one concept
-    highs = [upper(b.successes, b.trials, 0.05 / len(of)) for of in (bombs, notos) for b in of]
+    highs = [upper(b.successes, b.trials, 0.05 / len(inversions)) for b in inversions]  # of both concepts at once
     assert found["worst_inversion_high"] == pytest.approx(max(highs), abs=5e-5)
     assert found["control"]["loss"] == numbers["control"]["all"]["loss"]
     assert json.loads(json.dumps([numbers, found], allow_nan=False)) == [numbers, found]

@@ -287,6 +287,11 @@ def test_an_edited_folder_opens_and_differs_in_the_unet_alone(pico: TextToImage,
     assert torch.equal(answer(open_model(tmp_path / "erased")), answer(pico.with_weights(rounded)))
 
 
+def test_an_edited_folder_shares_no_file_with_its_source(pico: TextToImage, folder: Path, tmp_path: Path) -> None:
+    write_edited(folder, nudged(pico), tmp_path / "erased")
+    assert {p.stat().st_nlink for p in (tmp_path / "erased").rglob("*") if p.is_file()} == {1}
+
+
 def test_no_copy_of_the_old_weights_is_left_behind(pico: TextToImage, folder: Path, tmp_path: Path) -> None:
     old = (folder / UNET).read_bytes()
     for name in (

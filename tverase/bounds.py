@@ -59,10 +59,13 @@ def split(error: float, comparisons: int) -> float:
     return error / comparisons
 
 
-def worst(bounds: dict[str, Bound], error: float = 0.05) -> tuple[str, Bound, float]:
-    """The input with the highest rate, its bound, and an upper bound that holds for all inputs together."""
+def worst(bounds: dict[str, Bound], error: float = 0.05, of: int | None = None) -> tuple[str, Bound, float]:
+    """The input with the highest rate, its bound, and an upper bound that holds for all inputs together.
+
+    of: how many inputs share the error, where these are some of them.
+    """
     if not bounds:
         raise ConfigError("there are no inputs to take the worst of.")
-    share = split(error, len(bounds))
+    share = split(error, max(of or 0, len(bounds)))
     name = max(bounds, key=lambda key: bounds[key].rate)
     return name, bounds[name], max(upper(b.successes, b.trials, share) for b in bounds.values())

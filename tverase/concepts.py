@@ -1,7 +1,10 @@
 """Concepts: what is to go, in which words people ask for it, and what has to stay."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import torch
 
 from .errors import ConfigError, unknown
 from .world.captions import PLACE_WORDS, phrase
@@ -85,11 +88,26 @@ def _style(name: str, words: Vocabulary) -> Concept:
 
 
 def controls(concepts: list[Concept], words: Vocabulary) -> tuple[Prompt, ...]:
-    """Plain prompts for every (object, style) that has nothing to do with the concepts."""
+    """Plain prompts for every (object, style) that has nothing to do with the concepts.
+
+    Where every style is to go, the objects in no style, and the other way round; a `ConfigError` if both are.
+    """
     gone = {c.name for c in concepts}
     things = [t for t in words.names if t not in gone]
     styles = [s for s in words.styles if s not in gone]
+    if not things and not styles:
+        raise ConfigError("every object and every style is to be erased: nothing is left that the model must keep.")
+    if not styles:
+        return tuple(Prompt(phrase(thing), thing) for thing in things)
+    if not things:
+        return tuple(Prompt(f"something in {style} style", None, style) for style in styles)
     return tuple(Prompt(phrase(thing, style), thing, style) for thing in things for style in styles)
+
+
+def spread(prompts: Sequence[Prompt], count: int, rng: torch.Generator) -> tuple[Prompt, ...]:
+    """`count` of the prompts in a random order, each of them equally often give or take one."""
+    order = torch.randperm(len(prompts), generator=rng).tolist()
+    return tuple(prompts[order[i % len(order)]] for i in range(count))
 
 
 def neighbours(concept: Concept, words: Vocabulary) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .bounds import Bound, worst
-from .concepts import Concept, Prompt, controls, neighbours
+from .concepts import Concept, Prompt, controls, neighbours, spread
 from .inversion.sets import InversionSet
-from .judges.base import NONE, shows, verdicts
+from .judges.base import met, shows
 from .models.base import Model, repeated
 from .progress import Progress
 from .rng import generator
@@ -83,8 +83,7 @@ class Examiner:
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
         """`images` plain prompts for objects and styles that have nothing to do with the concepts."""
-        everything = controls(list(concepts), self.words)
-        prompts = tuple(everything[i * len(everything) // images] for i in range(images))
+        prompts = spread(controls(list(concepts), self.words), images, generator(self.seed, "evaluate/prompts"))
         cond = self.base.encode([p.text for p in prompts])
         purpose = "evaluate/control"
         before = draw(self.base, cond, generator(self.seed, purpose), self.sampling)
@@ -93,9 +92,8 @@ class Examiner:
 
     def _seen(self, images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         """Whether the judges see each prompt's object, and whether they see its style: bool (N,) each."""
-        things = torch.tensor([self.jury.thing.classes.index(p.thing or NONE) for p in prompts])
-        styles = torch.tensor([self.jury.style.classes.index(p.style or NONE) for p in prompts])
-        return verdicts(self.jury.thing, images) == things, verdicts(self.jury.style, images) == styles
+        things, styles = [p.thing for p in prompts], [p.style for p in prompts]
+        return met(self.jury.thing, images, things), met(self.jury.style, images, styles)
 
 
 def examine(
@@ -141,10 +139,11 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], 
 
 
 def _worst(rows: Sequence[Row], concept: Concept) -> dict[str, Any]:
-    found = {r.input: r.erased for r in rows if r.concept == concept.name and r.rung == "inversion"}
+    everything = [r for r in rows if r.rung == "inversion"]
+    found = {r.input: r.erased for r in everything if r.concept == concept.name}
     if not found:
         return {"input": None, "note": "no embedding was found that draws the concept"}
-    name, bound, high = worst(found)
+    name, bound, high = worst(found, of=len(everything))
     return {"input": name, **bound.as_dict(), "all_inputs_high": round(high, 4), "inputs": len(found)}
 
 

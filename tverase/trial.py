@@ -12,7 +12,7 @@ from .concepts import Concept, Prompt, controls
 from .inversion.diverse import Invert
 from .inversion.run import space_of
 from .inversion.sets import InversionSet
-from .judges.base import Judge, shows, verdicts
+from .judges.base import Judge, met, shows
 from .models.base import Model, repeated
 from .progress import Progress, Tell, silent
 from .rng import generator
@@ -38,13 +38,8 @@ class Jury:
 
 def right(images: Tensor, prompts: Sequence[Prompt], jury: Jury) -> Tensor:
     """Which images show what their prompt asks for, object and style both where both are asked for: bool (B,)."""
-    seen = torch.ones(len(images), dtype=torch.bool)
-    for judge, wanted in ((jury.thing, [p.thing for p in prompts]), (jury.style, [p.style for p in prompts])):
-        asked = torch.tensor([w is not None for w in wanted])
-        classes = torch.tensor([judge.classes.index(w) if w is not None else 0 for w in wanted])
-        if asked.any():
-            seen &= ~asked | (verdicts(judge, images) == classes)
-    return seen
+    thing = met(jury.thing, images, [p.thing for p in prompts])
+    return thing & met(jury.style, images, [p.style for p in prompts])
 
 
 @dataclass(frozen=True)

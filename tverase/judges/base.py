@@ -1,7 +1,9 @@
 """What a judge is: images in, the probability of each class out, "none of these" among them."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 NONE = "none"
@@ -38,3 +40,12 @@ def shows(judge: Judge, images: Tensor, name: str) -> Tensor:
 def verdicts(judge: Judge, images: Tensor) -> Tensor:
     """The judge's first choice for each image, as an index into its classes (B,)."""
     return judge.probabilities(images).argmax(1)
+
+
+def met(judge: Judge, images: Tensor, wanted: Sequence[str | None]) -> Tensor:
+    """Whether each image shows what is wanted of it; nothing wanted is always met: bool (B,)."""
+    asked = torch.tensor([w is not None for w in wanted])
+    if not asked.any():
+        return ~asked
+    classes = torch.tensor([judge.classes.index(w) if w is not None else 0 for w in wanted])
+    return ~asked | (verdicts(judge, images) == classes)

@@ -1,7 +1,6 @@
 """Opening a pipeline folder safely: every file is looked at before anything is built from it."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -138,7 +137,8 @@ def licence(where: str | Path) -> str:
 
 
 def write_edited(source: str | Path, weights: dict[str, torch.Tensor], out: Path) -> None:
-    """Write the pipeline in folder `source` to `out` with other UNet weights; unchanged files are hard links.
+    """Write the pipeline in folder `source` to `out` with other UNet weights. Everything is a copy: a link would
+    let what happens to `out` (a cache that write-protects its files) happen to the user's own model.
 
     The UNet is written in the precision in which `source` stores it. `out` is expected to be a fresh, unfinished path.
     """
@@ -153,9 +153,6 @@ def write_edited(source: str | Path, weights: dict[str, torch.Tensor], out: Path
             continue  # the weights that the edit replaces, under whatever name
         target = out / inside
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(item.resolve(), target)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(item, target)
+        shutil.copyfile(item, target)
     whole = {key: value.to(stored) for key, value in weights.items()}
     write_tensors(whole, out / "unet" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
