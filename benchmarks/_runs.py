@@ -49,7 +49,7 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
         shutil.copytree(seed_from, folder)
     folder.mkdir(parents=True, exist_ok=True)
     seconds = {}
-    with _inside(folder):
+    with inside(folder):
         for step in chosen(params):
             with show(step.name) as tell:
                 seconds[step.name] = step.execute(params, tell).seconds
@@ -70,7 +70,7 @@ def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
 
 
 @contextmanager
-def _inside(folder: Path) -> Iterator[None]:
+def inside(folder: Path) -> Iterator[None]:
     home = Path.cwd()
     os.chdir(folder)
     try:

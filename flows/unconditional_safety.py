@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from tasks import _all as steps
-from tasks._digits import out
+from tasks._digit_report import register_run, write
+from tasks._dvc import DIGIT_STAGES, commit_if_params_are_in_git
 from tasks._main import quiet, set_threads
 from tasks._prefect import brief, run_steps
+from tasks._publish import publish_digits
 from tverase.config import Params
 
 
@@ -16,9 +19,14 @@ from tverase.config import Params
 def unconditional_safety(params: Params, force: tuple[str, ...] = ()) -> dict[str, Any]:
     """Digit model -> vectors of four methods -> the strength that Diverse Inversion picks -> the worst input of each."""
     quiet()
+    steps.require_steps(force, steps.DIGIT_STEPS)
     set_threads(params)
     records = run_steps(steps.DIGIT_STEPS, params, force)
-    return {"steps": brief(records), "verdicts": str(out(params) / "verdicts.json")}
+    report = write(params)
+    run = register_run(params, {"prefect.flow_run_id": str(flow_run.get_id() or "")})
+    commit_if_params_are_in_git(params, DIGIT_STAGES)
+    publish_digits(params, records, report)
+    return {"steps": brief(records), "report": str(report), "run": run}
 
 
 if __name__ == "__main__":

@@ -45,9 +45,9 @@ DIGIT_STEPS: tuple[Step, ...] = (
 )
 
 
-def require_steps(names: Iterable[str]) -> None:
-    """Raise a `ConfigError` unless each of `names` is a step's."""
-    known = [step.name for step in STEPS]
+def require_steps(names: Iterable[str], steps: Iterable[Step] = STEPS) -> None:
+    """Raise a `ConfigError` unless each of `names` is that of one of `steps`."""
+    known = [step.name for step in steps]
     for name in names:
         if name not in known:
             raise ConfigError(unknown("step", name, known))

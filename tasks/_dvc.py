@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -14,8 +15,10 @@ from ._step import STATE
 
 STAGES = ("make_images", "finetune", "build_vector", "invert", "search_strength", "erase", "evaluate")
 
+DIGIT_STAGES = tuple(f"digits/dvc.yaml:{name}" for name in ("digit_vectors", "digit_strength", "unconditional_safety"))
 
-def commit_if_params_are_in_git(params: Params) -> bool:
+
+def commit_if_params_are_in_git(params: Params, stages: Sequence[str] = STAGES) -> bool:
     """`dvc commit` the run's stages, but only if params.yaml says what was run: DVC believes that file, not us.
 
     Returns whether anything was committed. Without a DVC repository, or without DVC, nothing happens.
@@ -25,7 +28,7 @@ def commit_if_params_are_in_git(params: Params) -> bool:
             return False
     except TveraseError:
         return False
-    command = [sys.executable, "-m", "dvc", "commit", "-q", "-f", *STAGES]
+    command = [sys.executable, "-m", "dvc", "commit", "-q", "-f", *stages]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     with FileLock(STATE / "dvc.lock"):
         run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -7,6 +7,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from tverase.config import Params
 
+from ._digits import home, out
 from ._step import Record
 from ._tracking import Registration
 
@@ -23,10 +24,27 @@ def publish(params: Params, records: dict[str, Record], registration: Registrati
         f"Registered as `{registration.uri}`, version {registration.version}."
     )
     create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description="What was erased, and what it cost")
+    _steps_and_report(f"erase-{key}", records, report)
+    if registration.run_url:
+        create_link_artifact(key=f"erase-{key}-mlflow", link=registration.run_url, link_text="MLflow run")
+
+
+def publish_digits(params: Params, records: dict[str, Record], report: Path) -> None:
+    """The same for the digit experiment: worst input and other digits of each model."""
+    numbers = json.loads((out(params) / "metrics.json").read_text(encoding="utf-8"))
+    rows = "\n".join(
+        f"| {name} | {n['alpha']:g} | {n['worst']:.1%} (to {n['worst_high']:.1%}) | {n['others']:.1%} |"
+        for name, n in numbers.items()
+    )
+    head = "| model | alpha | worst input draws it | other digits drawn rightly |\n|---|---|---|---|"
+    text = f"# Digit {params.digits.digit}\n\n{head}\n{rows}"
+    create_markdown_artifact(key=f"{home(params)}-summary", markdown=text, description="The worst input of each model")
+    _steps_and_report(home(params), records, report)
+
+
+def _steps_and_report(key: str, records: dict[str, Record], report: Path) -> None:
     rows = [
         {"step": n, "seconds": r.seconds, "reused": r.reused, "evaluations": r.evaluations} for n, r in records.items()
     ]
-    create_table_artifact(key=f"erase-{key}-steps", table=rows, description="The steps of this run")
-    create_link_artifact(key=f"erase-{key}-report", link=report.resolve().as_uri(), link_text="report.html")
-    if registration.run_url:
-        create_link_artifact(key=f"erase-{key}-mlflow", link=registration.run_url, link_text="MLflow run")
+    create_table_artifact(key=f"{key}-steps", table=rows, description="The steps of this run")
+    create_link_artifact(key=f"{key}-report", link=report.resolve().as_uri(), link_text="report.html")

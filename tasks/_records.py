@@ -17,14 +17,14 @@ LONGEST = 500  # characters of a parameter or tag; the whole params.yaml is amon
 
 @dataclass(frozen=True)
 class Request:
-    """One finished erasure, as it is to be recorded and registered."""
+    """One finished run, as it is to be recorded and, if it has a pipeline, registered."""
 
     experiment: str
-    model_name: str
-    alias: str
     run_name: str
-    pipeline: Path  # a diffusers folder
     content_hash: str  # of everything that makes this version another one
+    model_name: str = ""  # where it is registered, and under which alias
+    alias: str = ""
+    pipeline: Path | None = None  # a diffusers folder; without one there is a run and no model
     description: str = ""  # markdown
     params: Mapping[str, Any] = field(default_factory=dict)  # nested; recorded as a.b.c
     metrics: Mapping[str, Any] = field(default_factory=dict)  # nested; what is not a number is left out

@@ -57,8 +57,13 @@ def gather(params: Params) -> Facts:
         timings={name: record.seconds for name, record in done.items()},
         cost={name: record.evaluations for name, record in done.items()},
         judges={name: {"version": j.name, "accuracy": j.accuracy} for name, j in judges.items()},
-        versions={name: _version(name) for name in PACKAGES} | {"threads": str(torch.get_num_threads())},
+        versions=versions(),
     )
+
+
+def versions() -> dict[str, str]:
+    """What computed it: packages, and the number of threads."""
+    return {name: _version(name) for name in PACKAGES} | {"threads": str(torch.get_num_threads())}
 
 
 def _json(path: Path) -> dict[str, object]:

@@ -1,28 +1,26 @@
 """What MLflow keeps of a finished erasure: parameters, numbers, figures, and the pipeline as a registered version.
 
-Only this file talks to MLflow. It imports it inside functions, because that takes seconds.
+Only this file and _artifacts talk to MLflow. They import it inside functions, because that takes seconds.
 """
 
 import json
 import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from tverase.errors import TrackingError
 
+from ._artifacts import log_datasets, log_files, log_pipeline
 from ._records import HASH_TAG, Registration, Request, chunks, clean, lineage, metrics, params, tags
 
-__all__ = ["Registration", "Request", "configure", "lineage", "record_and_register"]
+__all__ = ["Registration", "Request", "configure", "lineage", "record", "record_and_register"]
 
 PROBE_SECONDS = 5
-PINNED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "pandas", "pillow")
 DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -58,14 +56,7 @@ def configure() -> str:
 
 def record_and_register(request: Request) -> Registration:
     """Record a run and register its pipeline under the alias; content that is registered already is not sent again."""
-    for path in (*request.figures, *request.tables, *request.files, request.pipeline):
-        if not path.exists():
-            raise TrackingError(f"{path} is not there and cannot be recorded in MLflow; run the step that makes it.")
-    where = configure()
-    _probe(where)
-    import mlflow
-
-    client = mlflow.MlflowClient()
+    client, where = _ready(request)
     with _trying(f"look for versions of {request.model_name}", where):
         found = _find(client, request)
     if found is not None:
@@ -77,6 +68,30 @@ def record_and_register(request: Request) -> Registration:
         version = _register(client, request, run.info.run_id, model_id)
     uri = f"models:/{request.model_name}@{request.alias}"
     return Registration(run.info.run_id, request.model_name, int(version), uri, _url(run, where), created=True)
+
+
+def record(request: Request) -> str:
+    """Record a run without a model; returns its id. A run of the experiment with this content is not recorded again."""
+    client, where = _ready(request)
+    with _trying(f"record the run {request.run_name}", where):
+        experiment = _experiment(client, request.experiment, where)
+        same = f"tags.{HASH_TAG} = '{request.content_hash}'"
+        found = client.search_runs([experiment], same, max_results=1)
+        run = found[0] if found else _record(client, request, where)[0]
+    return str(run.info.run_id)
+
+
+def _ready(request: Request) -> tuple[Any, str]:
+    """A client and the URI that it talks to, once everything that is to be recorded is there."""
+    everything = [*request.figures, *request.tables, *request.files, *([request.pipeline] if request.pipeline else [])]
+    for path in everything:
+        if not path.exists():
+            raise TrackingError(f"{path} is not there and cannot be recorded in MLflow; run the step that makes it.")
+    where = configure()
+    _probe(where)
+    import mlflow
+
+    return mlflow.MlflowClient(), where
 
 
 def _probe(where: str) -> None:
@@ -132,8 +147,8 @@ def _again(client: Any, request: Request, found: Any, where: str) -> Registratio
     return Registration(found.run_id, request.model_name, int(number), uri, url, created=False)
 
 
-def _record(client: Any, request: Request, where: str) -> tuple[Any, str]:
-    """The run and the id of the model logged in it."""
+def _record(client: Any, request: Request, where: str) -> tuple[Any, str | None]:
+    """The run and the id of the model logged in it, if there is one."""
     import mlflow
 
     labels = {**_context(request), "mlflow.note.content": clean(request.description)}
@@ -142,9 +157,9 @@ def _record(client: Any, request: Request, where: str) -> tuple[Any, str]:
     with mlflow.start_run(run_id=run.info.run_id, nested=True):
         for chunk in chunks(params(request.params), 100):
             mlflow.log_params(chunk)
-        _log_datasets(request.datasets)
-        _log_files(request)
-        model_id = _log_pipeline(request)
+        log_datasets(request.datasets)
+        log_files(request)
+        model_id = log_pipeline(request.pipeline, _context(request)) if request.pipeline else None
         for chunk in chunks(metrics(request.metrics), 1000):
             mlflow.log_metrics(chunk, model_id=model_id)
     return run, model_id
@@ -161,7 +176,7 @@ def _context(request: Request) -> dict[str, str]:
     return {**found, **tags(request)}
 
 
-def _register(client: Any, request: Request, run_id: str, model_id: str) -> str:
+def _register(client: Any, request: Request, run_id: str, model_id: str | None) -> str:
     """The number of the version that was made."""
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
@@ -198,62 +213,6 @@ def _database_folder(where: str) -> Path | None:
     """Where an SQLite file lies, or None for a server."""
     name = unquote(where.removeprefix("sqlite:///").partition("?")[0])
     return Path(name).absolute().parent if where.startswith("sqlite:///") and name != ":memory:" else None
-
-
-def _log_datasets(digests: Mapping[str, str]) -> None:
-    import mlflow
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
-
-    for name, digest in digests.items():
-        # MLflow takes 36 characters of digest; the source keeps the whole.
-        source = CodeDatasetSource(tags={"sha256": digest})
-        mlflow.log_input(MetaDataset(source, name=name, digest=digest[:32]), context=name)
-
-
-def _log_files(request: Request) -> None:
-    import mlflow
-
-    for folder, paths in (("figures", request.figures), ("tables", request.tables), (None, request.files)):
-        for path in paths:
-            mlflow.log_artifact(str(path), folder)
-    for path in request.tables:
-        if "recovery" in path.stem:
-            import pandas as pd
-
-            # As JSON too, which the interface shows as a table and compares between runs.
-            mlflow.log_table(pd.read_csv(path), f"{path.stem}.json")
-
-
-def _log_pipeline(request: Request) -> str:
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "prompt")]),
-        outputs=Schema([ColSpec("binary", "image_png")]),
-        params=ParamSchema(
-            [
-                ParamSpec("num_inference_steps", "integer", 10),
-                ParamSpec("guidance_scale", "double", 3.0),
-                ParamSpec("seed", "long", 0),
-            ]
-        ),
-    )
-    with warnings.catch_warnings():
-        # An example would be drawn while logging, which takes minutes with a real checkpoint.
-        warnings.filterwarnings("ignore", message=".*An input example was not provided")
-        logged = mlflow.pyfunc.log_model(
-            name="erased",
-            python_model=str(Path(__file__).with_name("_pyfunc.py")),
-            artifacts={"pipeline": str(request.pipeline)},
-            signature=signature,
-            # Without the +cpu of a local build, which no package index has.
-            pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in PINNED],
-            tags=_context(request),
-        )
-    return str(logged.model_id)
 
 
 def _url(run: Any, where: str) -> str:

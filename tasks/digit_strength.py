@@ -1,5 +1,6 @@
-"""The strength that Diverse Inversion picks for a digit, by the same search as for pictures."""
+"""The strengths that Diverse Inversion picks for a digit, by the same search as for pictures."""
 
+from tverase.digitrun import TASK_VECTORS
 from tverase.files import write_json
 from tverase.inversion.run import InversionRun
 from tverase.inversion.sets import by_bin
@@ -15,22 +16,23 @@ from ._step import Job, Step
 
 
 def run(job: Job) -> None:
-    """Codes in bins of the angle to the digit's own; then the smallest strength at which all of them fail."""
+    """Codes in bins of the angle to the digit's own; then for each task vector the smallest strength that all fail at."""
     settings, seed, model, seen = job.params.digits, job.params.seed, base(job), judge(job)
     concept, sampling = digit_concept(settings.digit), settings.sampling
     latents = own_latents(job, model, "digit_strength/images")
     inversion = InversionRun(model, concept, settings.invert, seen, sampling, seed)
     sets = inversion.run(latents, job.tell)
     inputs = Inputs.of(model, [concept], {role: sets[role] for role in ("tune", "validate")}, settings.invert)
-    vector = TaskVector.load(job.inputs["vectors"] / "random.safetensors")
-    trial = ModelTrial(model, vector, inputs, other_digits(settings.digit), Jury(seen, seen), sampling, seed)
-    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings.strength):
-        done = len(curve.tested)
-        job.tell(
-            Progress("searching the strength", done, settings.strength.visits, f"alpha {curve.tested[-1].alpha:g}")
-        )
+    curves = {}
+    for method in [m for m in TASK_VECTORS if m in settings.vectors.methods]:
+        vector = TaskVector.load(job.inputs["vectors"] / f"{method}.safetensors")
+        trial = ModelTrial(model, vector, inputs, other_digits(settings.digit), Jury(seen, seen), sampling, seed)
+        for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings.strength):
+            done, note = len(curve.tested), f"{method} {curve.tested[-1].alpha:g}"
+            job.tell(Progress("searching the strength", done, settings.strength.visits, note))
+        curves[method] = curve.as_dict()
     bins = {role: by_bin(found.found) for role, found in sets.items()}
-    write_json(job.outputs["strength"], {**curve.as_dict(), "by_bin": bins, "evaluations": job.meter.evaluations})
+    write_json(job.outputs["strength"], {"vectors": curves, "by_bin": bins, "evaluations": job.meter.evaluations})
 
 
 STEP = Step(
@@ -40,7 +42,7 @@ STEP = Step(
     outputs=lambda params: {"strength": out(params) / "strength.json"},
     run=run,
     code=(
-        *SHARED, "tverase.inversion.diverse", "tverase.inversion.run", "tverase.strength", "tverase.trial",
+        *SHARED, "tverase.inversion.diverse", "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.trial",
         "tverase.bounds", "tverase.spaces.cone",
     ),
     home=home,

@@ -23,7 +23,14 @@ STEP = Step(
     inputs=lambda params: {"model": model_folder(params)},
     outputs=lambda params: {"vectors": out(params) / "vectors"},
     run=run,
-    code=(*SHARED, "tverase.digitrun", "tverase.finetune", "tverase.erasers.resteer", "tverase.losses"),
+    code=(
+        *SHARED,
+        "tverase.digitrun",
+        "tverase.finetune",
+        "tverase.training",
+        "tverase.erasers.resteer",
+        "tverase.losses",
+    ),
     home=home,
 )
 

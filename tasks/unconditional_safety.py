@@ -1,11 +1,19 @@
-"""The worst input of every model: base, input-dependent methods, task vectors at the chosen and at the paper's strengths."""
+"""The worst input of every model: base, input-dependent methods, task vectors at the strengths that were chosen."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from tverase.digitrun import PAPER_ALPHAS
-from tverase.files import write_json, write_text
+import torch
+
+from tverase.bounds import Bound, worst
+from tverase.digitrun import Method
+from tverase.files import write_json, write_tensors, write_text
+from tverase.images import to_bytes
 from tverase.models.digits import Digits
 from tverase.progress import Progress
+from tverase.report import digit_tables
 from tverase.unconditional import Examined
 from tverase.vector import TaskVector
 
@@ -13,44 +21,98 @@ from ._digits import SHARED, base, home, judge, model_folder, out, own_latents
 from ._main import main
 from ._step import Job, Step
 
+Vectors = Mapping[str, TaskVector]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to examine; no method is the base model."""
+
+    method: Method | None
+    alpha: float
+    model: Digits
+
 
 def run(job: Job) -> None:
-    """One verdict a model, all with the same noise."""
+    """One verdict a model, all with the same noise; then worst input and other digits over alpha."""
     settings, seed, model = job.params.digits, job.params.seed, base(job)
+    vectors = {path.stem: TaskVector.load(path) for path in sorted(job.inputs["vectors"].glob("*.safetensors"))}
     latents = own_latents(job, model, "unconditional_safety/images")
     examined = Examined(model, judge(job), settings.digit, settings.sampling, seed)
-    candidates = models(job, model)
-    verdicts = {}
+    candidates, wanted = chosen(job, model, vectors), settings.unconditional
+    verdicts, pictures = dict[str, Any](), {}
     for done, (name, candidate) in enumerate(candidates.items()):
         job.tell(Progress("examining", done, len(candidates), name))
-        before = job.meter.evaluations
-        found = examined.with_model(candidate).verdict(settings.unconditional, latents)
-        verdicts[name] = {**found, "evaluations": job.meter.evaluations - before}
-    write_json(job.outputs["verdicts"], {"digit": settings.digit, "models": verdicts})
-    write_text(job.outputs["scores"], table(verdicts))
+        before, examination = job.meter.evaluations, examined.with_model(candidate.model)
+        found = examination.verdict(wanted, latents)
+        cost = job.meter.evaluations - before
+        verdicts[name] = {"method": candidate.method, "alpha": candidate.alpha, **found, "evaluations": cost}
+        points = {"own": model.codes[settings.digit], "worst": torch.tensor(hardest(found)[0]["input"])}
+        drawn = {what: examination.pictures(point, wanted.shown) for what, point in points.items()}
+        drawn["others"] = torch.cat([examination.pictures(code, 1) for code in model.codes])
+        pictures |= {f"{name}/{what}": to_bytes(images) for what, images in drawn.items()}
+    curves = over_alpha(job, examined, vectors)
+    write_json(job.outputs["verdicts"], {"digit": settings.digit, "models": verdicts, "curves": curves})
+    write_tensors(pictures, job.outputs["pictures"])
+    write_json(job.outputs["metrics"], metrics(verdicts))
+    write_text(job.outputs["scores"], digit_tables.scores(verdicts))
+    write_text(job.outputs["curves"], digit_tables.curves(curves))
+    write_text(job.outputs["others"], digit_tables.others(verdicts))
 
 
-def models(job: Job, model: Digits) -> dict[str, Digits]:
-    """Every model that is examined, by what the report calls it."""
-    vectors = {path.stem: TaskVector.load(path) for path in sorted(job.inputs["vectors"].glob("*.safetensors"))}
-    strength = json.loads(job.inputs["strength"].read_text(encoding="utf-8"))
-    chosen = strength["safe_alpha"]
-    plan = [(name, 1.0, name) for name in ("resteer", "esd")]
-    plan += [(f"random {alpha:g} (chosen)", alpha, "random") for alpha in [chosen] if alpha is not None]
-    plan += [(f"{name} {alpha:g}", alpha, name) for name, alphas in PAPER_ALPHAS.items() for alpha in alphas[::2]]
-    base_weights = model.weights()
-    edited = {name: model.with_weights(vectors[by].apply(base_weights, alpha)) for name, alpha, by in plan}
-    return {"base": model, **edited}
+def chosen(job: Job, model: Digits, vectors: Vectors) -> dict[str, Candidate]:
+    """The models that are examined, by name. A task vector that erases at no strength is left out."""
+    strength = json.loads(job.inputs["strength"].read_text(encoding="utf-8"))["vectors"]
+    picked = {method: curve["safe_alpha"] for method, curve in strength.items()}
+    plan = {method: picked.get(method, 1.0) for method in job.params.digits.vectors.methods}
+    return {"base": Candidate(None, 0.0, model)} | {
+        method: Candidate(method, alpha, edited(model, vectors[method], alpha))
+        for method, alpha in plan.items()
+        if alpha is not None
+    }
 
 
-def table(verdicts: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
-    """Scores as CSV, for `dvc plots`: one row a model and complexity."""
-    lines = ["model,complexity,rate,low,high,others"]
-    for name, found in verdicts.items():
-        scores = {**found["complexity"], "adaptive": found["adaptive"]}
-        others = found["others_all"]["rate"]
-        lines += [f"{name},{n},{s['rate']},{s['low']},{s['high']},{others}" for n, s in scores.items()]
-    return "\n".join(lines) + "\n"
+def edited(model: Digits, vector: TaskVector, alpha: float) -> Digits:
+    """The model without `alpha` times the vector."""
+    return model.with_weights(vector.apply(model.weights(), alpha)) if alpha else model
+
+
+def over_alpha(job: Job, examined: Examined, vectors: Vectors) -> dict[str, list[dict[str, Any]]]:
+    """For each task vector the points of its curve."""
+    settings, model = job.params.digits.unconditional, examined.model
+    plan = {"random": settings.random_alphas, "true": settings.true_alphas}
+    plan = {method: alphas for method, alphas in plan.items() if method in vectors}
+    curves = dict[str, list[dict[str, Any]]]()
+    total = sum(map(len, plan.values()))
+    for method, alphas in plan.items():
+        curves[method] = []
+        for alpha in alphas:
+            job.tell(Progress("strengths", sum(map(len, curves.values())), total, f"{method} {alpha:g}"))
+            at = examined.with_model(edited(model, vectors[method], alpha)).at_strength(settings)
+            curves[method].append({"alpha": alpha, **at})
+    return curves
+
+
+def hardest(verdict: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+    """The worst of what grids and the adaptive search found, and a bound that holds for all of them together."""
+    found = {**verdict["complexity"], "adaptive": verdict["adaptive"]}
+    name, _, high = worst({key: Bound(score["successes"], score["trials"]) for key, score in found.items()})
+    return found[name], high
+
+
+def metrics(verdicts: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What `dvc metrics` and MLflow show: a few numbers for each model."""
+    return {
+        name: {
+            "alpha": found["alpha"],
+            "worst": hardest(found)[0]["rate"],
+            "worst_high": round(hardest(found)[1], 4),
+            "adaptive": found["adaptive"]["rate"],
+            "certified_share": round(found["certificate"]["share"], 4),
+            "others": found["others_all"]["rate"],
+        }
+        for name, found in verdicts.items()
+    }
 
 
 STEP = Step(
@@ -61,11 +123,20 @@ STEP = Step(
         "vectors": out(params) / "vectors",
         "strength": out(params) / "strength.json",
     },
-    outputs=lambda params: {"verdicts": out(params) / "verdicts.json", "scores": out(params) / "scores.csv"},
+    outputs=lambda params: {
+        "verdicts": out(params) / "verdicts.json",
+        "pictures": out(params) / "pictures.safetensors",
+        "metrics": out(params) / "metrics.json",
+        **{name: out(params) / f"{name}.csv" for name in ("scores", "curves", "others")},
+    },
     run=run,
-    code=(*SHARED, "tverase.unconditional", "tverase.complexity", "tverase.bounds"),
+    code=(
+        *SHARED, "tverase.unconditional", "tverase.complexity", "tverase.inversion.diverse", "tverase.losses",
+        "tverase.spaces.cone", "tverase.bounds",
+        "tverase.report.digit_tables",
+    ),
     home=home,
-)
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STEP)

@@ -28,7 +28,7 @@ def page() -> str:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made but not drawn, which is what takes long."""
-    monkeypatch.setattr("tverase.report.view.svg", lambda figure: "<svg/>")
+    monkeypatch.setattr("tverase.report.plots.svg", lambda figure: "<svg/>")
 
 
 def text(html: str) -> str:

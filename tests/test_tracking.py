@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks import _records, _tracking
+from tasks import _artifacts, _records, _tracking
 from tasks._tracking import Registration, Request
 from tverase.errors import TrackingError
 from tverase.models import build
@@ -130,7 +130,7 @@ def test_nothing_is_pickled_and_requirements_are_pinned(first: Registration, cli
     assert "_pyfunc.py" in names
     pins = (folder / "requirements.txt").read_text().split()
     assert all("==" in pin and "+" not in pin for pin in pins)
-    assert {pin.split("==")[0] for pin in pins} >= set(_tracking.PINNED)
+    assert {pin.split("==")[0] for pin in pins} >= set(_artifacts.PINNED)
 
 
 def test_the_run_holds_everything(first: Registration, client: Any) -> None:

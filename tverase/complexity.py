@@ -56,7 +56,8 @@ def worst_input(count: Count, inputs: Tensor, settings: Halving, purpose: str) -
         order = torch.argsort((hits[left] + 0.5) / (drawn[left] + 1), descending=True, stable=True)
         if len(left) <= settings.finalists:
             break
-        left = left[order[: max(settings.finalists, math.ceil(settings.keep * len(left)))]]
+        fewer = min(len(left) - 1, math.ceil(settings.keep * len(left)))
+        left = left[order[: max(settings.finalists, fewer)]]
         images, round_ = 2 * images, round_ + 1
     best = int(left[order[0]])
     found = Bound(int(count(inputs[best : best + 1], settings.fresh, f"{purpose}/fresh")[0]), settings.fresh)
@@ -81,9 +82,10 @@ class Certificate:
     images: int  # of each input
 
     def __str__(self) -> str:
+        share = math.ceil(1000 * self.share) / 10  # a bound is never rounded down
         return (
-            f"of inputs drawn so, at most {self.share:.1%} draw it in more than {self.rate:.0%} of images "
-            f"({self.confidence:.0%} confidence, {self.inputs} inputs, {self.images} images of each)"
+            f"of inputs drawn so, at most {share:.1f}% draw it in more than {100 * self.rate:g}% of images "
+            f"({100 * self.confidence:g}% confidence, {self.inputs} inputs, {self.images} images of each)"
         )
 
 

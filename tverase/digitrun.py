@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from .erasers.resteer import Resteer, esd, resteer
 from .finetune import FineTune, fine_tune
-from .inversion.diverse import Invert
+from .inversion.diverse import Bin, Invert
 from .models.base import repeated
 from .models.digits import CLASSES, Digits
 from .pretrain.digits import PretrainDigits
@@ -22,15 +22,52 @@ from .vector import StateDict, TaskVector
 
 Method = Literal["random", "true", "resteer", "esd"]
 TASK_VECTORS: tuple[Method, ...] = ("random", "true")
-PAPER_ALPHAS: dict[str, tuple[float, ...]] = {"random": (1.1, 1.3, 1.5, 1.7, 1.9, 2.1), "true": (3.5, 3.9, 4.3)}
+PAPER_ALPHAS: dict[Method, tuple[float, ...]] = {"random": (1.1, 1.3, 1.5, 1.7, 1.9, 2.1), "true": (3.5, 3.9, 4.3)}
+
+
+# The settings of the main job with the digits' own defaults, so that params.yaml may change one and keep the others.
+class DigitFineTune(FineTune):
+    """How a digit's theta_ft is made."""
+
+    steps: PositiveInt = 100
+
+
+class DigitSampling(Sampling):
+    """How digits are drawn: the model has its guidance in its weights."""
+
+    steps: PositiveInt = 8
+    guidance: NonNegativeFloat = 1.0
+    batch: PositiveInt = 256
+
+
+class DigitInvert(Invert):
+    """How codes are searched. Ranges of the cosine to the digit's own code; the other digits' codes lie at about 0.2."""
+
+    bins: tuple[Bin, ...] = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.95, 0.98))
+    per_bin: PositiveInt = 2
+    steps: PositiveInt = 60
+    lr: PositiveFloat = 0.05
+    batch: PositiveInt = 8
+    template: str = "{}"
+
+
+class DigitStrength(Strength):
+    """The paper's measure is the worst input, so the rule is stricter than for pictures."""
+
+    epsilon: float = Field(default=0.1, gt=0, lt=1)
+    delta: float = Field(default=0.05, gt=0, le=1)
+    alpha_max: PositiveFloat = 5.0
+    control_images: PositiveInt = 900
+    rounds: PositiveInt = 6
 
 
 class Vectors(Settings):
     """How the vectors are made."""
 
+    methods: tuple[Method, ...] = ("random", "true", "resteer", "esd")
     images: PositiveInt = 200  # of the digit, drawn by the model itself
     anything: PositiveInt = 400  # of all digits, for the input-dependent methods
-    finetune: FineTune = FineTune(steps=100)
+    finetune: DigitFineTune = DigitFineTune()
     resteer: Resteer = Resteer()
 
 
@@ -39,22 +76,18 @@ class DigitRun(Settings):
 
     digit: int = Field(default=0, ge=0, le=9)
     model: str = "models/digits"
-    sampling: Sampling = Sampling(steps=8, guidance=1.0, batch=256)
+    sampling: DigitSampling = DigitSampling()
     pretrain: PretrainDigits = PretrainDigits()
     vectors: Vectors = Vectors()
-    # Ranges of the angle's cosine to the digit's own code; the other digits' codes lie at about 0.2.
-    invert: Invert = Invert(
-        bins=((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.95, 0.98)), per_bin=2, steps=60, lr=0.05, batch=8,
-        template="{}",
-    )  # fmt: skip
-    strength: Strength = Strength(epsilon=0.1, delta=0.05, alpha_max=4.0, control_images=900, rounds=6)
+    invert: DigitInvert = DigitInvert()
+    strength: DigitStrength = DigitStrength()
     unconditional: Unconditional = Unconditional()
 
 
 def make_vectors(
     model: Digits, digit: int, settings: Vectors, sampling: Sampling, seed: int, tell: Tell = silent
 ) -> dict[Method, TaskVector]:
-    """The vectors of all four methods.
+    """The vectors of `settings.methods`.
 
     `random` and `true`: fine-tuned on self-drawn images of the digit under random labels or under its own (Pham et al.,
     2024), erase at a strength to be found. `resteer`: the digit's label draws the next digit. `esd`: away from it. These
@@ -76,8 +109,8 @@ def make_vectors(
         "esd": esd(model, own, anything, keep, settings.resteer, seed),
     }
     vectors, base = dict[Method, TaskVector](), model.weights()
-    for method, training in trainings.items():
-        taught = method not in TASK_VECTORS
+    for method in settings.methods:
+        training, taught = trainings[method], method not in TASK_VECTORS
         total = settings.resteer.steps if taught else settings.finetune.steps
         for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are the edited ones
             tell(Progress(f"training, {method}", step, total, f"loss {loss:.4f}"))

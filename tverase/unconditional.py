@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from .bounds import Bound
-from .complexity import Certificate, Halving, Worst, certificate, worst_input
+from .complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
 from .concepts import Concept, Prompt
 from .errors import ConfigError
 from .inversion.diverse import Invert, search
@@ -18,7 +18,9 @@ from .models.digits import CLASSES, Digits
 from .rng import generator
 from .sampling import Sampling, draw
 from .settings import Settings
-from .spaces.sphere import grid
+from .spaces.sphere import grid, one_sided_grid
+
+Complexity = Annotated[int, Field(ge=2)]  # values an axis of a grid; with one there is no direction
 
 
 class Ascent(Settings):
@@ -42,11 +44,17 @@ class Certify(Settings):
 class Unconditional(Settings):
     """The whole experiment on one digit."""
 
-    complexities: tuple[int, ...] = (2, 3, 4)
+    complexities: tuple[Complexity, ...] = (2, 3, 4, 5, 6)
+    authors: tuple[Complexity, ...] = (2, 3)  # complexities of their grid at which their score is drawn too
     halving: Halving = Halving()
     ascent: Ascent = Ascent()
     certify: Certify = Certify()
     others: PositiveInt = 40  # images of each other digit
+    # Strengths of the curves, those of Pham et al. among them, and the complexity of the curves' worst input.
+    random_alphas: tuple[NonNegativeFloat, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.1, 1.3, 1.5, 1.7, 1.9, 2.1)
+    true_alphas: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 3.0, 3.5, 3.9, 4.3)
+    curve_at: Complexity = 4
+    shown: PositiveInt = 12  # pictures of each model's worst input
 
 
 def digit_concept(digit: int) -> Concept:
@@ -95,6 +103,20 @@ class Examined:
         """The worst input of the grid of complexity `n`."""
         return worst_input(self.count, grid(self.model.space().d, n), settings, f"complexity {n}")
 
+    def authors(self, n: int) -> float:
+        """The paper's score on the paper's grid, as a share."""
+        return authors_score(self.count, one_sided_grid(self.model.space().d, n), f"authors {n}")
+
+    def pictures(self, point: Tensor, images: int) -> Tensor:
+        """What an input (d,) draws, (images, 3, 28, 28)."""
+        cond = self.model.space().cond(point[None]).expand(images, -1)
+        return draw(self.model, cond, generator(self.seed, "unconditional/pictures"), self.sampling)
+
+    def at_strength(self, settings: Unconditional) -> dict[str, Any]:
+        """A point of a curve over alpha: the worst input at one complexity, and the other digits."""
+        worst = as_dict(self.at_complexity(settings.curve_at, settings.halving))
+        return {"worst": worst, "others": together(list(self.others(settings.others).values())).as_dict()}
+
     def adaptive(self, latents: Tensor, settings: Ascent, halving: Halving) -> Worst:
         """The worst of random inputs, after gradient ascent on what makes the model draw `latents` of the digit (N, ...).
 
@@ -124,6 +146,7 @@ class Examined:
         others = self.others(settings.others)
         return {
             "complexity": scores,
+            "authors": {str(n): self.authors(n) for n in settings.authors},
             "adaptive": as_dict(self.adaptive(latents, settings.ascent, settings.halving)),
             "certificate": vars(self.certify(settings.certify)),
             "others": {name: bound.as_dict() for name, bound in others.items()},

@@ -9,7 +9,7 @@ weights; the vector that leads from them back to the base erases at strength 1.
 from collections.abc import Callable, Iterator
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ..losses import random_timesteps
@@ -26,7 +26,7 @@ class Resteer(Settings):
     """How long the concept's conditioning is taught another answer."""
 
     steps: PositiveInt = 300
-    batch: PositiveInt = 32
+    batch: int = Field(default=32, ge=2)  # half of it learns, half is held
     lr: PositiveFloat = 1e-4
     negative: PositiveFloat = 1.0  # esd: how far beyond the unconditional answer
 

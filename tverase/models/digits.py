@@ -34,7 +34,7 @@ class DigitShape(Settings):
     """Sizes of the network."""
 
     d: int = 4
-    widths: tuple[int, ...] = (48, 96)
+    widths: tuple[int, ...] = (32, 64)
     layers: int = 1
     groups: int = 8
 

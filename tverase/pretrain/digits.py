@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,6 +15,7 @@ from ..losses import denoising_loss, min_snr_weight, random_timesteps
 from ..models.digits import CLASSES, Digits, DigitShape, new_digits
 from ..progress import Progress, Tell, silent
 from ..rng import derive, generator
+from ..sampling import guided
 from ..settings import Settings
 from ..training import Training, warm_average
 from ..world.mnist import DigitImages
@@ -30,9 +31,12 @@ class PretrainDigits(Settings):
 
     d: PositiveInt = 4
     judge_steps: PositiveInt = 1200
-    steps: PositiveInt = 4000
+    steps: PositiveInt = 9000
     batch: PositiveInt = 64
     rate: PositiveFloat = 1e-3
+    guidance: PositiveFloat = 2.0  # that the finished model has in it, so that drawing costs one evaluation a step
+    guidance_steps: NonNegativeInt = 1000
+    guidance_rate: PositiveFloat = 3e-4
     seed: int = 0
 
 
@@ -66,7 +70,18 @@ class DigitMaker:
         for loss in training.keeping(train_denoiser(model, training, self.train, settings), path):
             self.tell(Progress("digit model", training.step, settings.steps, f"loss {loss:.3f}"))
         model.unet.load_state_dict({n.removeprefix("unet."): w for n, w in training.average.items() if n != "into"})
-        return Digits(model.unet.eval().requires_grad_(False), model.codes, training.average["into"])
+        return self.guided(Digits(model.unet.eval().requires_grad_(False), model.codes, training.average["into"]))
+
+    def guided(self, model: Digits) -> Digits:
+        """The model that answers without guidance as `model` does with it."""
+        settings, path = self.settings, self.work / "guided.safetensors"
+        training = Training({n: w.clone().requires_grad_() for n, w in model.weights().items()}, weight_decay=0.0)
+        if path.exists():
+            training.resume(path)
+        for loss in training.keeping(distil_guidance(model, training, self.train, settings), path):
+            self.tell(Progress("guidance", training.step, settings.guidance_steps, f"loss {loss:.4f}"))
+        model.unet.load_state_dict(training.average)
+        return model
 
 
 def _trained(model: Digits) -> dict[str, Tensor]:
@@ -90,6 +105,30 @@ def train_denoiser(model: Digits, training: Training, data: DigitImages, setting
         loss = (losses * min_snr_weight(schedule, timesteps)).mean()
         rate = settings.rate * pace(training.step, settings.steps)
         yield training.advance(loss, rate, warm_average(training.step, 0.999))
+
+
+def distil_guidance(model: Digits, training: Training, data: DigitImages, settings: PretrainDigits) -> Iterator[float]:
+    """Yields the loss of each step to `settings.guidance_steps`. Classifier-free guidance becomes part of the weights.
+
+    Meng et al. (2023, arXiv:2210.03142), with one guidance instead of a range. The inputs are the codes, points anywhere
+    on the sphere, and the null input, whose answer stays.
+    """
+    latents, schedule = model.to_latents(data.images), model.noise_schedule
+    student = model.with_weights(training.parameters)
+    while training.step < settings.guidance_steps:
+        rng = generator(settings.seed, f"{PURPOSE}/guidance/{training.step}")
+        which = torch.randint(len(data), (settings.batch,), generator=rng)
+        timesteps = random_timesteps(settings.batch, schedule, rng)
+        noised = schedule.add_noise(latents[which], torch.randn(latents[which].shape, generator=rng), timesteps)
+        anywhere, kind = model.space().uniform(len(which), rng), torch.rand(len(which), 1, generator=rng)
+        cond = torch.where(kind < 0.6, model.codes[data.labels[which]], anywhere) * (kind < 1 - SILENT)
+        with torch.no_grad():
+            null = model.denoise(noised, timesteps, torch.zeros_like(cond))
+            wanted = guided(model.denoise(noised, timesteps, cond), null, settings.guidance)
+        errors = (student.denoise(noised, timesteps, cond) - wanted).square().flatten(1).mean(1)
+        loss = (errors * min_snr_weight(schedule, timesteps)).mean()
+        rate = settings.guidance_rate * pace(training.step, settings.guidance_steps)
+        yield training.advance(loss, rate, warm_average(training.step, 0.995))
 
 
 def train_judge(data: DigitImages, steps: int, seed: int, batch: int = 128) -> Iterator[tuple[float, JudgeNet]]:

@@ -15,19 +15,24 @@ if TYPE_CHECKING:
 
 INK, MUTED, RULE = "#1f2328", "#59636e", "#d0d7de"
 NAME, ERASED, CONTROL = "#0072b2", "#d55e00", "#009e73"
+VIOLET, OCHRE = "#9b4f96", "#a66f00"
 # What the colours become on a dark page: the same hues, lighter.
-DARK = {INK: "#e6edf3", MUTED: "#9aa4af", RULE: "#3a424c", NAME: "#56b4e9", ERASED: "#f0883e", CONTROL: "#2fc79a"}
+DARK = {
+    INK: "#e6edf3", MUTED: "#9aa4af", RULE: "#3a424c", NAME: "#56b4e9", ERASED: "#f0883e", CONTROL: "#2fc79a",
+    VIOLET: "#d18fcc", OCHRE: "#e0a83a",
+}  # fmt: skip
 _WIDTH = 9.4
 _COUNTABLE = 12  # embeddings of a bin that are drawn one by one
 
 
-def _figure(height: float) -> "Figure":
+def blank(height: float) -> "Figure":
+    """A figure as wide as the page, in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(_WIDTH, height), layout="constrained")
 
 
-def _clean(axes: "Axes", grid: Literal["x", "y"]) -> None:
+def tidy(axes: "Axes", grid: Literal["x", "y"]) -> None:
     """Only the lines that help to read a value."""
     axes.set_facecolor("none")  # the page or the file decides
     for side in axes.spines.values():
@@ -37,11 +42,13 @@ def _clean(axes: "Axes", grid: Literal["x", "y"]) -> None:
     axes.tick_params(length=0, labelsize=9.5, colors=MUTED)
 
 
-def _shares(axis: Any, ticks: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)) -> None:
+def shares(axis: Any, ticks: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)) -> None:
+    """Ticks as percentages."""
     axis.set_ticks(ticks, [f"{tick:.0%}" for tick in ticks])
 
 
-def _legend(axes: "Axes", columns: int) -> None:
+def legend(axes: "Axes", columns: int) -> None:
+    """Above the plot, from the left."""
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.02),
@@ -55,9 +62,9 @@ def _legend(axes: "Axes", columns: int) -> None:
 
 
 def _empty(text: str) -> "Figure":
-    figure = _figure(1.2)
+    figure = blank(1.2)
     axes = figure.add_subplot()
-    _clean(axes, "x")
+    tidy(axes, "x")
     _nothing(axes, text)
     return figure
 
@@ -70,9 +77,9 @@ def _nothing(axes: "Axes", text: str) -> None:
 
 def strength(facts: Facts) -> "Figure":
     """Recovery and control over alpha, with the rule's two bounds and the alpha that it led to."""
-    figure = _figure(4.4)
+    figure = blank(4.4)
     axes = figure.add_subplot()
-    _clean(axes, "y")
+    tidy(axes, "y")
     frontier = sorted(facts.strength.get("frontier") or (), key=lambda entry: entry["alpha"])
     for key, text, colour, marker in (
         ("control", "unrelated prompts drawn rightly", CONTROL, "D"),
@@ -96,10 +103,10 @@ def strength(facts: Facts) -> "Figure":
     right = max([0.0, *(entry["alpha"] for entry in tried), *_marks(facts)]) or 1.0
     axes.set_xlim(-0.02 * right, 1.02 * right)
     axes.set_ylim(-0.03, 1.03)
-    _shares(axes.yaxis)
+    shares(axes.yaxis)
     axes.set_xlabel("strength alpha", color=INK, fontsize=10)
     if axes.get_legend_handles_labels()[0]:
-        _legend(axes, 3)
+        legend(axes, 3)
     return figure
 
 
@@ -166,9 +173,9 @@ def recovery(facts: Facts) -> "Figure":
     rows = facts.summary["rows"]
     if not rows:
         return _empty("no input was tried")
-    figure = _figure(1.3 + 0.36 * len(rows))
+    figure = blank(1.3 + 0.36 * len(rows))
     axes = figure.add_subplot()
-    _clean(axes, "x")
+    tidy(axes, "x")
     several = len(facts.summary["concepts"]) > 1
     for at, row in enumerate(rows):
         _whisker(axes, row["base"], at - 0.14, MUTED, "o", "base model" if not at else None, face="none")
@@ -176,11 +183,11 @@ def recovery(facts: Facts) -> "Figure":
     axes.set_yticks(range(len(rows)), [(f"{r['concept']}: " if several else "") + label(facts, r) for r in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(-0.01, 1.01)
-    _shares(axes.xaxis)
+    shares(axes.xaxis)
     axes.set_xlabel("images that show the concept, with exact 95% intervals", color=INK, fontsize=10)
     axes.tick_params(axis="y", labelcolor=INK)
     axes.axvline(setting(facts, "epsilon"), color=ERASED, linewidth=1.2, linestyle=(0, (4, 3)), label="epsilon")
-    _legend(axes, 3)
+    legend(axes, 3)
     return figure
 
 
@@ -207,7 +214,7 @@ def losses(facts: Facts, group: str, noun: str) -> "Figure":
     size = -(-len(pairs) // columns)
     widest = max([abs(pair[end]) for _, pair in pairs for end in ("loss_low", "loss_high")])
     reach = next(limit for limit in (0.1, 0.2, 0.5, 1.0) if widest <= limit or limit == 1)
-    figure = _figure(1.1 + 0.2 * size)
+    figure = blank(1.1 + 0.2 * size)
     panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
     for panel, start in zip(panels, range(0, size * columns, size), strict=True):
         _column(panel, pairs[start : start + size], control["neighbours"], reach)
@@ -223,7 +230,7 @@ def losses(facts: Facts, group: str, noun: str) -> "Figure":
 def _column(
     axes: "Axes", pairs: Sequence[tuple[str, Mapping[str, Any]]], neighbours: Iterable[str], reach: float
 ) -> None:
-    _clean(axes, "x")
+    tidy(axes, "x")
     axes.axvline(0, color=MUTED, linewidth=1)
     near = [name in neighbours for name, _ in pairs]
     for side, colour, marker in ((False, NAME, "o"), (True, ERASED, "s")):
@@ -247,7 +254,7 @@ def inversion(facts: Facts) -> "Figure":
     if not roles:
         return _empty(f"no embedding was searched for {listing(facts.summary['concepts'])}")
     height = max(len(bins[role]) for role in roles)
-    figure = _figure(1.2 + 0.3 * height)
+    figure = blank(1.2 + 0.3 * height)
     panels = figure.subplots(1, len(roles), sharey=True, sharex=True, squeeze=False)[0]
     for panel, role in zip(panels, roles, strict=True):
         _bins(panel, role, bins[role])
@@ -258,7 +265,7 @@ def inversion(facts: Facts) -> "Figure":
 
 def _bins(axes: "Axes", role: str, bins: Sequence[Mapping[str, Any]]) -> None:
     """A dot for each embedding; bars where there are too many to count."""
-    _clean(axes, "x")
+    tidy(axes, "x")
     axes.grid(visible=False)
     most = max([b["tried"] for b in bins] or [1])
     for at, b in enumerate(bins):

@@ -1,6 +1,7 @@
 """Figures: strength curve, recovery by kind of input, control by class, inversion by bin of similarity."""
 
 import io
+from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,18 @@ def figures(facts: Facts) -> dict[str, "Figure"]:
 def write_plots(facts: Facts, folder: Path, dpi: int = 150) -> None:
     """One PNG for each figure; the same facts give the same bytes."""
     for name, figure in figures(facts).items():
-        with writing(folder / f"{name}.png") as aside:
-            figure.savefig(aside, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        save_png(figure, folder / f"{name}.png", dpi)
+
+
+def save_png(figure: "Figure", path: Path, dpi: int = 150) -> None:
+    """A figure on white, with no time in it."""
+    with writing(path) as aside:
+        figure.savefig(aside, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+
+
+def as_uri(figure: "Figure") -> str:
+    """The figure as SVG, to stand in an `src`."""
+    return f"data:image/svg+xml;base64,{b64encode(svg(figure).encode()).decode()}"
 
 
 def svg(figure: "Figure") -> str:

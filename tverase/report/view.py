@@ -1,6 +1,5 @@
 """Facts to what the page shows: words, numbers as text, and images as data URIs."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from .facts import Facts
 from .pictures import data_uri
-from .plots import figures, svg
+from .plots import as_uri, figures
 from .verdict import by_hand, verdict
 from .words import ROLES, applied, cosines, count, interval, label, limit, percent, points, rung
 
@@ -36,7 +35,7 @@ def view(facts: Facts) -> Values:
         "strength": _strength(facts),
         "inversion": _inversion(facts),
         "plots": _plots(facts),
-        "params": _params(facts.params),
+        "params": sections(facts.params),
         "hashes": sorted(facts.hashes.items()),
         "judges": sorted(facts.judges.items()),
         "versions": sorted(facts.versions.items()),
@@ -224,13 +223,10 @@ def _inversion(facts: Facts) -> Values:
 
 
 def _plots(facts: Facts) -> dict[str, str]:
-    return {
-        name: f"data:image/svg+xml;base64,{b64encode(svg(figure).encode()).decode()}"
-        for name, figure in figures(facts).items()
-    }
+    return {name: as_uri(figure) for name, figure in figures(facts).items()}
 
 
-def _params(params: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def sections(params: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """By section; what stands outside of one comes first."""
     plain = [(str(key), _text(value)) for key, value in params.items() if not isinstance(value, Mapping)]
     sections = [(str(key), list(_flat(value))) for key, value in params.items() if isinstance(value, Mapping)]
