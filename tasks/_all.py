@@ -17,6 +17,7 @@ from . import (
     prepare_data,
     pretrain,
     pretrain_digits,
+    repair,
     search_strength,
     unconditional_safety,
 )
@@ -30,6 +31,7 @@ STEPS: tuple[Step, ...] = (
     finetune.STEP,
     build_vector.STEP,
     invert.STEP,
+    repair.STEP,
     search_strength.STEP,
     erase.STEP,
     evaluate.STEP,

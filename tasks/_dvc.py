@@ -13,7 +13,7 @@ from tverase.errors import TveraseError
 
 from ._step import STATE
 
-STAGES = ("make_images", "finetune", "build_vector", "invert", "search_strength", "erase", "evaluate")
+STAGES = ("make_images", "finetune", "build_vector", "invert", "repair", "search_strength", "erase", "evaluate")
 
 DIGIT_STAGES = tuple(f"digits/dvc.yaml:{name}" for name in ("digit_vectors", "digit_strength", "unconditional_safety"))
 

@@ -12,7 +12,7 @@ from .search_strength import require_alpha
 
 
 def run(job: Job) -> None:
-    """A diffusers folder, unchanged files linked, and tau with all that one has to know to use it."""
+    """A diffusers folder, unchanged files copied, and tau with all that one has to know to use it."""
     params = job.params
     answer = json.loads(job.inputs["strength"].read_text(encoding="utf-8"))
     chosen = params.erase.alpha
@@ -30,7 +30,7 @@ STEP = Step(
     sections=("concepts", "erase", "search_strength"),
     inputs=lambda params: {
         "model": model_path(params),
-        "vector": params.out / "vector.safetensors",
+        "vector": params.out / "repaired.safetensors",
         "strength": params.out / "strength.json",
     },
     outputs=lambda params: {"erased": params.out / "erased", "tau": params.out / "tau.safetensors"},

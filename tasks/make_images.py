@@ -1,6 +1,8 @@
 """What the base model draws of the concept, and of everything else."""
 
-from tverase.concepts import controls, spread
+import json
+
+from tverase.concepts import control_halves, spread
 from tverase.drawing import draw_concept, require_drawn
 from tverase.files import write_tensors
 from tverase.images import to_bytes
@@ -11,6 +13,8 @@ from tverase.world.vocabulary import vocabulary
 from ._common import base_model, judge_paths, jury, model_path
 from ._main import main
 from ._step import Job, Step
+
+CONTROL_PROMPTS = "control prompts"  # in the file's metadata: row i of latents/control was drawn by prompt i
 
 
 def run(job: Job) -> None:
@@ -24,9 +28,10 @@ def run(job: Job) -> None:
         tensors[f"shown/{concept.slug}"] = to_bytes(drawn.images[:16])
         rates[concept.slug] = f"{bound.successes}/{bound.trials}"
     rng = generator(params.seed, "make_images/control")
-    others = spread(controls(params.concept_list, vocabulary()), settings.controls, rng)
-    tensors["latents/control"] = draw_latents(model, model.encode([p.text for p in others]), rng, params.sampling)
-    write_tensors(tensors, job.outputs["images"], rates)
+    tuning, _ = control_halves(params.concept_list, vocabulary())
+    prompts = [prompt.text for prompt in spread(tuning, settings.controls, rng)]
+    tensors["latents/control"] = draw_latents(model, model.encode(prompts), rng, params.sampling)
+    write_tensors(tensors, job.outputs["images"], {**rates, CONTROL_PROMPTS: json.dumps(prompts)})
 
 
 STEP = Step(

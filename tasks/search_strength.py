@@ -50,7 +50,7 @@ STEP = Step(
     sections=("seed", "concepts", "sampling", "invert", "search_strength"),
     inputs=lambda params: {
         "model": model_path(params),
-        "vector": params.out / "vector.safetensors",
+        "vector": params.out / "repaired.safetensors",
         "inversions": params.out / "inversions",
         **judge_paths(params),
     },

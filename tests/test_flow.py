@@ -139,8 +139,9 @@ def test_one_parameter_changes_what_stands_behind_it(erased: dict[str, Any], par
     ("change", "would_run"),
     [
         ([], []),
-        (["finetune.steps=3"], ["finetune", "build_vector", "search_strength", "erase", "evaluate"]),
-        (["invert.steps=3"], ["invert", "search_strength", "erase", "evaluate"]),
+        (["finetune.steps=3"], ["finetune", "build_vector", "repair", "search_strength", "erase", "evaluate"]),
+        (["invert.steps=3"], ["invert", "repair", "search_strength", "erase", "evaluate"]),
+        (["repair.steps=3"], ["repair", "search_strength", "erase", "evaluate"]),
         (["runtime.threads=2"], []),
     ],
 )

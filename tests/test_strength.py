@@ -124,9 +124,16 @@ def test_the_search_is_a_bisection() -> None:
     assert found.reason == "the smallest alpha that meets both bounds"
     assert found.safe_alpha == found.alpha
     visited = [tested.alpha for tested in found.tested]
-    assert len(visited) == 1 + math.log2(4.0 / 0.125) + 1  # the top, the halvings, one validation
-    assert [tested.role for tested in found.tested] == ["tune"] * 6 + ["validate"]
+    assert len(visited) == 1 + math.log2(2.0 / 0.125) + 1  # the first guess, the halvings, one validation
+    assert [tested.role for tested in found.tested] == ["tune"] * 5 + ["validate"]
     assert found.images < found.even_grid / 3
+
+
+@pytest.mark.parametrize("first", [0.01, 0.5, 1.0, 3.0, 4.0, 9.0])
+def test_a_bad_guess_costs_images_and_changes_nothing(first: float) -> None:
+    found = answer(Scripted({"v": falling(1.0, 0.01)}), ["v"], ["v"], alpha_max=4.0, resolution=0.125, first=first)
+    assert found.alpha == pytest.approx(1.125)
+    assert max(tested.alpha for tested in found.tested) <= 4.0
 
 
 def test_the_same_alphas_whatever_the_order_of_inputs() -> None:

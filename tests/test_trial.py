@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tverase import rng
-from tverase.concepts import Prompt, concept
+from tverase.concepts import Prompt, concept, control_halves
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import Found, InversionSet
 from tverase.judges.base import shows
@@ -80,7 +80,9 @@ def test_inputs_are_names_and_accepted_embeddings(model: TextToImage, inputs: In
 
 
 def test_controls_have_nothing_to_do_with_the_concept(trial: ModelTrial, words: Vocabulary) -> None:
-    assert len(trial.controls) == (len(words.names) - 1) * len(words.styles)
+    tuning, scoring = control_halves([concept("bomb", words)], words)
+    assert set(trial.controls) == set(tuning)
+    assert set(trial.controls).isdisjoint(scoring)
     assert "bomb" not in {p.thing for p in trial.controls}
     assert list(trial.controls) != sorted(trial.controls, key=lambda p: p.text)
 
@@ -215,11 +217,14 @@ def test_right_asks_for_all_that_the_prompt_asks_for(jury: Jury) -> None:
 
 
 def test_the_frontier_is_drawn_around_the_answer(trial: ModelTrial, inputs: Inputs) -> None:
-    settings = Strength(frontier=(0.0, 0.5, 1.0), frontier_images=3, control_images=4, alpha_max=2.0)
+    settings = Strength(
+        frontier=(0.0, 0.5, 1.0), frontier_images=3, control_images=4, frontier_controls=2, alpha_max=2.0
+    )
     curve = frontier(trial, StrengthCurve(1.0, "found", safe_alpha=1.0), inputs, settings)
     assert [point["alpha"] for point in curve.frontier] == [0.0, 0.5, 1.0]
     for point in curve.frontier:
         assert point["worst_input"] == "t0"  # the only embedding to tune on
-        assert [point[key]["trials"] for key in ("name", "worst", "control")] == [3 * NAMES, 3, 4]
+        weighed = 2 if point["alpha"] == 0.5 else 4  # the ends have been weighed by the search already
+        assert [point[key]["trials"] for key in ("name", "worst", "control")] == [3 * NAMES, 3, weighed]
     unsolved = frontier(trial, StrengthCurve(None, "no strength"), inputs, settings)
     assert [point["alpha"] for point in unsolved.frontier] == [0.0, 1.0, 2.0]

@@ -104,6 +104,18 @@ def controls(concepts: list[Concept], words: Vocabulary) -> tuple[Prompt, ...]:
     return tuple(Prompt(phrase(thing, style), thing, style) for thing in things for style in styles)
 
 
+def control_halves(concepts: list[Concept], words: Vocabulary) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """The controls in two halves: on the first everything is tuned, on the second it is scored and nothing else.
+
+    Like a chess board of objects and styles, so that both halves have every object and every style.
+    """
+    places = {name: i for axis in (words.names, words.styles) for i, name in enumerate(axis)}
+    colours: tuple[list[Prompt], list[Prompt]] = ([], [])
+    for prompt in controls(concepts, words):
+        colours[sum(places[name] for name in (prompt.thing, prompt.style) if name) % 2].append(prompt)
+    return tuple(colours[0]), tuple(colours[1])
+
+
 def spread(prompts: Sequence[Prompt], count: int, rng: torch.Generator) -> tuple[Prompt, ...]:
     """`count` of the prompts in a random order, each of them equally often give or take one."""
     order = torch.randperm(len(prompts), generator=rng).tolist()

@@ -14,6 +14,7 @@ from .errors import ConfigError, unknown
 from .finetune import FineTune
 from .inversion.diverse import Invert
 from .pretrain.emoji import Pretrain
+from .repair import Repair
 from .sampling import Sampling
 from .settings import Settings
 from .strength import Strength
@@ -79,6 +80,7 @@ class Params(Settings):
     finetune: FineTune = FineTune()
     build_vector: BuildVector = BuildVector()
     invert: Invert = Invert()
+    repair: Repair = Repair()
     search_strength: Strength = Strength()
     erase: Erase = Erase()
     evaluate: Evaluate = Evaluate()

@@ -57,6 +57,7 @@ class DigitStrength(Strength):
     epsilon: float = Field(default=0.1, gt=0, lt=1)
     delta: float = Field(default=0.05, gt=0, le=1)
     alpha_max: PositiveFloat = 5.0
+    first: PositiveFloat = 1.0
     control_images: PositiveInt = 900
     rounds: PositiveInt = 6
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .bounds import Bound, worst
-from .concepts import Concept, Prompt, controls, neighbours, spread
+from .concepts import Concept, Prompt, control_halves, neighbours, spread
 from .inversion.sets import InversionSet
 from .judges.base import met, shows
 from .models.base import Model, repeated
@@ -82,8 +82,9 @@ class Examiner:
             yield self.row(concept, "inversion", item.name, cond)
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
-        """`images` plain prompts for objects and styles that have nothing to do with the concepts."""
-        prompts = spread(controls(list(concepts), self.words), images, generator(self.seed, "evaluate/prompts"))
+        """`images` images of objects and styles that have nothing to do with the concepts, by prompts that tuned nothing."""
+        _, scoring = control_halves(list(concepts), self.words)
+        prompts = spread(scoring, images, generator(self.seed, "evaluate/prompts"))
         cond = self.base.encode([p.text for p in prompts])
         purpose = "evaluate/control"
         before = draw(self.base, cond, generator(self.seed, purpose), self.sampling)

@@ -24,6 +24,7 @@ class Strength(Settings):
     delta: float = Field(default=0.25, gt=0, le=1)  # loss of control allowed, lower bound
     error: float = Field(default=0.05, gt=0, lt=1)  # chance that any of the bounds is wrong
     alpha_max: PositiveFloat = 4.0
+    first: PositiveFloat = 2.0  # the strength that is tested first; nearer to the answer costs fewer images
     resolution: PositiveFloat = 0.125
     round: PositiveInt = 16  # images for each input and round
     rounds: PositiveInt = 4
@@ -31,6 +32,7 @@ class Strength(Settings):
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 8
+    frontier_controls: PositiveInt = 160
     when_infeasible: Literal["stop", "safest"] = "stop"
 
     @model_validator(mode="after")
@@ -42,7 +44,7 @@ class Strength(Settings):
     @property
     def visits(self) -> int:
         """The most alphas that a search can test."""
-        return math.ceil(math.log2(self.alpha_max / self.resolution)) + 2 + self.patience
+        return math.ceil(math.log2(self.alpha_max / self.resolution)) + 3 + self.patience
 
     def needed(self, inputs: int) -> int:
         """Images without a single success after which one of `inputs` inputs is safe."""
@@ -147,18 +149,23 @@ def judge(successes: int, trials: int, epsilon: float, error: float) -> Verdict:
 def search_strength(
     trial: Trial, tune: Sequence[str], validate: Sequence[str], settings: Strength
 ) -> Iterator[StrengthCurve]:
-    """Bisection on a grid of alphas; yields the curve after each test, the last one is the answer.
+    """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
 
     Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`, only perhaps not
     the smallest. An alpha that stays undecided counts as unsafe.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
-    low, high = 0, math.floor(settings.alpha_max / settings.resolution + 1e-9)
-    top = high
-    curve = _add(curve, test_alpha(trial, high * settings.resolution, tune, settings, "tune"))
-    yield curve
-    if not curve.tested[-1].safe:
+    low, high = 0, 0
+    top = math.floor(settings.alpha_max / settings.resolution + 1e-9)
+    for guess in dict.fromkeys((max(1, min(top, round(settings.first / settings.resolution))), top)):
+        curve = _add(curve, test_alpha(trial, guess * settings.resolution, tune, settings, "tune"))
+        yield curve
+        if curve.tested[-1].safe:
+            high = guess
+            break
+        low = guess
+    if not high:
         yield replace(curve, reason=_unsafe(curve.tested[-1], settings))
         return
     while high - low > 1:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .bounds import Bound
-from .concepts import Concept, Prompt, controls
+from .concepts import Concept, Prompt, control_halves, spread
 from .inversion.diverse import Invert
 from .inversion.run import space_of
 from .inversion.sets import InversionSet
@@ -99,10 +99,10 @@ class ModelTrial:
         seed: int,
         words: Vocabulary,
     ) -> Self:
-        """The trial of a vector; unrelated prompts are all that name none of the concepts, in a random order."""
-        everything = controls(list(concepts), words)
-        order = torch.randperm(len(everything), generator=generator(seed, "search_strength/prompts")).tolist()
-        return cls(model, vector, inputs, [everything[i] for i in order], jury, sampling, seed)
+        """The trial of a vector; unrelated prompts are those that tune, in a random order."""
+        tuning, _ = control_halves(list(concepts), words)
+        mixed = spread(tuning, len(tuning), generator(seed, "search_strength/prompts"))
+        return cls(model, vector, inputs, mixed, jury, sampling, seed)
 
     def at(self, alpha: float) -> Model:
         """The edited model. The last strength is kept, since it is asked for again and again."""
@@ -146,6 +146,7 @@ def frontier(
 ) -> StrengthCurve:
     """The curve with recovery and control around the answer, from a few images each: for people, not for the decision."""
     centre = curve.safe_alpha or settings.alpha_max
+    weighed = {0.0, centre}  # by the search, with all its control images
     names = [name for name in inputs.names["tune"] if ": " in name]
     embeddings = [name for name in inputs.names["tune"] if ": " not in name]
     points: list[dict[str, Any]] = []
@@ -160,7 +161,9 @@ def frontier(
                 "name": Bound(sum(counts[n] for n in names), count * len(names)).as_dict(),
                 "worst": Bound(counts[worst], count).as_dict(),
                 "worst_input": worst,
-                "control": trial.control(alpha, settings.control_images).as_dict(),
+                "control": trial.control(
+                    alpha, settings.control_images if alpha in weighed else settings.frontier_controls
+                ).as_dict(),
             }
         )
     return replace(curve, frontier=tuple(points))

@@ -1,0 +1,67 @@
+"""The vector, repaired: it erases as before and does less harm."""
+
+import json
+
+import torch
+
+from tverase.files import read_tensors
+from tverase.inversion.run import space_of
+from tverase.inversion.sets import InversionSet
+from tverase.models.text2image import TextToImage
+from tverase.progress import Progress
+from tverase.repair import Lessons, repair
+from tverase.trial import NAMES
+from tverase.vector import TaskVector
+
+from ._common import base_model, model_path
+from ._main import main
+from ._step import Job, Step
+from .make_images import CONTROL_PROMPTS
+
+
+def run(job: Job) -> None:
+    """Base model and edited model teach: the one on control prompts, the other on the concepts. Resumes after a stop."""
+    settings, model, repaired = job.params.repair, base_model(job), TaskVector.load(job.inputs["vector"])
+    if settings.steps:
+        lessons, checkpoint = lessons_of(job, model), job.scratch / "repair.safetensors"
+        for step in repair(model, repaired, lessons, settings, job.params.seed, checkpoint):
+            repaired = step.vector
+            job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
+    repaired.noting(repaired=str(settings.steps)).save(job.outputs["repaired"])
+
+
+def lessons_of(job: Job, model: TextToImage) -> Lessons:
+    """Control images with their prompts; the concepts' images with the names and embeddings that tune, and no others."""
+    images, about = read_tensors(job.inputs["images"])
+    found = InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
+    latents, conds = [], []
+    for concept in job.params.concept_list:
+        latents.append(images[f"latents/{concept.slug}"])
+        conds.append(model.encode(concept.names[:NAMES]))
+        points = found.accepted(concept.name).points.to(model.device)
+        if len(points):
+            conds.append(space_of(model, concept, job.params.invert).cond(points).detach())
+    prompts = json.loads(about[CONTROL_PROMPTS])
+    control = images["latents/control"].to(model.device), model.encode(prompts)
+    return Lessons(*control, torch.cat(latents).to(model.device), torch.cat(conds))
+
+
+STEP = Step(
+    name="repair",
+    sections=("seed", "concepts", "invert", "repair"),
+    inputs=lambda params: {
+        "model": model_path(params),
+        "images": params.out / "images.safetensors",
+        "vector": params.out / "vector.safetensors",
+        "inversions": params.out / "inversions",
+    },
+    outputs=lambda params: {"repaired": params.out / "repaired.safetensors"},
+    run=run,
+    code=(
+        "tverase.repair", "tverase.vector", "tverase.training", "tverase.losses", "tverase.spaces.tokens",
+        "tverase.models.text2image",
+    ),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(STEP)

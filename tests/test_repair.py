@@ -1,0 +1,133 @@
+"""Repair gives back what the edit took from everything else, and leaves what it took from the concept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tverase.concepts import concept, control_halves, controls
+from tverase.models.base import repeated
+from tverase.models.text2image import TextToImage
+from tverase.repair import Lessons, Repair, Repaired, repair
+from tverase.rng import generator
+from tverase.vector import TaskVector, weights_hash
+from tverase.world.vocabulary import vocabulary
+
+SETTINGS = Repair(steps=12, batch=8, lr=1e-3, alpha=2.0)
+
+
+@pytest.fixture(scope="module")
+def lessons(pico: TextToImage) -> Lessons:
+    rng = generator(0, "tests/repair")
+    control, gone = pico.start(8, rng), pico.start(8, rng)
+    names = ["a cat", "a dog", "a cake", "a boat", "a tree", "a star", "a book", "a ball"]
+    return Lessons(control, pico.encode(names), gone, pico.encode(["a bomb", "a noto bomb"]))
+
+
+@pytest.fixture(scope="module")
+def vector(pico: TextToImage) -> TaskVector:
+    """A vector that does harm everywhere, as one of random numbers does."""
+    rng = generator(0, "tests/repair/vector")
+    delta = {key: 0.02 * torch.randn(weight.shape, generator=rng) for key, weight in pico.weights().items()}
+    return TaskVector(delta, weights_hash(pico.weights()), {"concept": "bomb"})
+
+
+def apart(one: TextToImage, other: TextToImage, latents: Tensor, cond: Tensor) -> float:
+    """How differently two models answer, at a few noise levels."""
+    noise = torch.randn(latents.shape, generator=generator(1, "tests/repair/noise"))
+    total = 0.0
+    for level in (100, 500, 900):
+        when = torch.full((len(latents),), level)
+        noised = one.noise_schedule.add_noise(latents, noise, when)
+        with torch.no_grad():
+            total += float((one.denoise(noised, when, cond) - other.denoise(noised, when, cond)).square().mean())
+    return total
+
+
+def last(steps: list[Repaired]) -> TaskVector:
+    return steps[-1].vector
+
+
+def edited(model: TextToImage, vector: TaskVector) -> TextToImage:
+    return model.with_weights(vector.apply(model.weights(), SETTINGS.alpha))
+
+
+def test_everything_else_comes_back_and_the_concept_does_not(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons
+) -> None:
+    plain = edited(pico, vector)
+    better = edited(pico, last(list(repair(pico, vector, lessons, SETTINGS, 0))))
+    control, gone = lessons.control_latents, lessons.concept_latents
+    cond = repeated(lessons.concept_cond[:1], len(gone))
+    harm = apart(pico, plain, control, lessons.control_cond)
+    assert apart(pico, better, control, lessons.control_cond) < 0.8 * harm
+    assert apart(plain, better, gone, cond) < apart(plain, pico, gone, cond)
+
+
+def test_without_a_hold_the_concept_comes_back_further(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    cond = repeated(lessons.concept_cond[:1], len(lessons.concept_latents))
+    plain, loose = edited(pico, vector), SETTINGS.model_copy(update={"hold": 1e-6})
+    moved = [
+        apart(plain, edited(pico, last(list(repair(pico, vector, lessons, s, 0)))), lessons.concept_latents, cond)
+        for s in (SETTINGS, loose)
+    ]
+    assert moved[0] < moved[1]
+
+
+def test_it_is_a_vector_of_the_same_base(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    before = weights_hash(pico.weights())
+    steps = list(repair(pico, vector, lessons, SETTINGS.model_copy(update={"steps": 2}), 0))
+    assert [step.number for step in steps] == [1, 2]
+    found = last(steps)
+    assert (found.base, found.about, found.delta.keys()) == (vector.base, vector.about, vector.delta.keys())
+    assert before == weights_hash(pico.weights())
+
+
+def test_only_what_the_vector_edits_is_repaired(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    part = vector.restrict(lambda key: key.startswith("mid_block"))
+    found = last(list(repair(pico, part, lessons, SETTINGS.model_copy(update={"steps": 2}), 0)))
+    assert found.delta.keys() == part.delta.keys()
+
+
+def test_a_repair_that_was_stopped_goes_on_exactly(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 2)
+    settings, kept = SETTINGS.model_copy(update={"steps": 4}), tmp_path / "kept.safetensors"
+    whole = last(list(repair(pico, vector, lessons, settings, 0)))
+    for step in repair(pico, vector, lessons, settings, 0, kept):
+        if step.number == 3:
+            break
+    rest = list(repair(pico, vector, lessons, settings, 0, kept))
+    assert [step.number for step in rest] == [3, 4]
+    assert all(torch.equal(change, last(rest).delta[key]) for key, change in whole.delta.items())
+    other = last(list(repair(pico, vector, lessons, settings, 1)))
+    assert (whole - other).norm() > 0
+
+
+def test_a_repair_of_no_steps_yields_nothing(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    assert list(repair(pico, vector, lessons, SETTINGS.model_copy(update={"steps": 0}), 0)) == []
+
+
+def test_a_sample_keeps_prompt_and_image_together(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    """With every control prompt swapped the repair learns something else."""
+    swapped = replace(lessons, control_cond=lessons.control_cond.flip(0))
+    settings = SETTINGS.model_copy(update={"steps": 2})
+    one, other = (last(list(repair(pico, vector, found, settings, 0))) for found in (lessons, swapped))
+    assert (one - other).norm() > 0
+
+
+@pytest.mark.parametrize("names", [["bomb"], ["noto"], ["bomb", "noto"]])
+def test_what_tunes_and_what_scores_share_no_prompt(names: list[str]) -> None:
+    words = vocabulary()
+    gone = [concept(name, words) for name in names]
+    tuning, scoring = control_halves(gone, words)
+    assert {*tuning, *scoring} == set(controls(gone, words))
+    assert set(tuning).isdisjoint(scoring)
+    assert abs(len(tuning) - len(scoring)) <= max(len(words.names), len(words.styles))
+    for half in (tuning, scoring):
+        assert {p.style for p in half} == set(words.styles) - set(names)
+        assert {p.thing for p in half} == set(words.names) - set(names)
+    assert control_halves(gone, words) == (tuning, scoring)
