@@ -5,12 +5,11 @@ import json
 import torch
 
 from tverase.files import read_tensors
-from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
-from tverase.repair import Lessons, repair
-from tverase.trial import NAMES
+from tverase.repair import Lessons, held, repair
+from tverase.rng import generator
 from tverase.vector import TaskVector
 
 from ._common import base_model, model_path
@@ -31,19 +30,18 @@ def run(job: Job) -> None:
 
 
 def lessons_of(job: Job, model: TextToImage) -> Lessons:
-    """Control images with their prompts; the concepts' images with the names and embeddings that tune, and no others."""
-    images, about = read_tensors(job.inputs["images"])
+    """Control images with their prompts; the concepts' images with names, compositions and embeddings that tune."""
+    params, (images, about) = job.params, read_tensors(job.inputs["images"])
     found = InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
-    latents, conds = [], []
-    for concept in job.params.concept_list:
-        latents.append(images[f"latents/{concept.slug}"])
-        conds.append(model.encode(concept.names[:NAMES]))
+    latents, inputs = [], []
+    for concept in params.concept_list:
+        rng = generator(params.seed, f"repair/{concept.name}")
         points = found.accepted(concept.name).points.to(model.device)
-        if len(points):
-            conds.append(space_of(model, concept, job.params.invert).cond(points).detach())
+        latents.append(images[f"latents/{concept.slug}"])
+        inputs.append(held(model, concept, points, params.invert, params.repair.inputs, rng))
     prompts = json.loads(about[CONTROL_PROMPTS])
     control = images["latents/control"].to(model.device), model.encode(prompts)
-    return Lessons(*control, torch.cat(latents).to(model.device), torch.cat(conds))
+    return Lessons(*control, torch.cat(latents).to(model.device), torch.cat(inputs))
 
 
 STEP = Step(
@@ -58,8 +56,8 @@ STEP = Step(
     outputs=lambda params: {"repaired": params.out / "repaired.safetensors"},
     run=run,
     code=(
-        "tverase.repair", "tverase.vector", "tverase.training", "tverase.losses", "tverase.spaces.tokens",
-        "tverase.models.text2image",
+        "tverase.repair", "tverase.concepts", "tverase.vector", "tverase.training", "tverase.losses", "tverase.spaces.cone",
+        "tverase.spaces.tokens", "tverase.models.text2image",
     ),
 )  # fmt: skip
 

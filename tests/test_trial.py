@@ -1,5 +1,6 @@
 """A model under trial: counts that add up, images that a seed decides, weights that stay as they were."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.strength import Strength, StrengthCurve, search_strength
-from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, right
+from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, in_turn, right
 from tverase.vector import TaskVector
-from tverase.world.vocabulary import Vocabulary
+from tverase.world.vocabulary import Vocabulary, vocabulary
 
 SAMPLING = Sampling(steps=2, guidance=3.0, batch=16)
 BOMB = "bomb: a bomb"
+COMPOSED = "bomb: compositions"
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +73,9 @@ def again(trial: ModelTrial, seed: int = 0) -> ModelTrial:
 def test_inputs_are_names_and_accepted_embeddings(model: TextToImage, inputs: Inputs) -> None:
     names = inputs.names["tune"][:NAMES]
     assert names[0] == BOMB
-    assert inputs.names == {"tune": [*names, "t0"], "validate": ["v0"]}
-    assert set(inputs.cond) == set(inputs.concept) == {*names, "t0", "v0"}
+    assert inputs.names == {"tune": [*names, COMPOSED, "t0"], "validate": ["v0"]}
+    assert set(inputs.cond) == set(inputs.concept) == {*names, COMPOSED, "t0", "v0"}
+    assert torch.equal(inputs.cond[COMPOSED], model.encode(concept("bomb", vocabulary()).tuning))
     assert torch.equal(inputs.cond[BOMB], model.encode(["a bomb"]))
     assert torch.allclose(inputs.cond["t0"], model.encode(["a owl"]), atol=1e-6)
     assert torch.allclose(inputs.cond["v0"], model.encode(["a fire"]), atol=1e-6)
@@ -85,6 +88,16 @@ def test_controls_have_nothing_to_do_with_the_concept(trial: ModelTrial, words: 
     assert set(trial.controls).isdisjoint(scoring)
     assert "bomb" not in {p.thing for p in trial.controls}
     assert list(trial.controls) != sorted(trial.controls, key=lambda p: p.text)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 8, 9, 10, 100])
+def test_an_input_of_several_rows_is_drawn_by_all_in_turn(count: int) -> None:
+    rows = in_turn(torch.arange(9), count)
+    often = Counter(rows.tolist())
+    assert len(rows) == count
+    assert len(often) == min(9, count)
+    assert max(often.values()) - min(often.values()) <= 1
+    assert max(often) >= min(8, 9 * (count - 1) // count)
 
 
 def test_alpha_zero_is_the_base_model(trial: ModelTrial, model: TextToImage) -> None:
@@ -225,6 +238,6 @@ def test_the_frontier_is_drawn_around_the_answer(trial: ModelTrial, inputs: Inpu
     for point in curve.frontier:
         assert point["worst_input"] == "t0"  # the only embedding to tune on
         weighed = 2 if point["alpha"] == 0.5 else 4  # the ends have been weighed by the search already
-        assert [point[key]["trials"] for key in ("name", "worst", "control")] == [3 * NAMES, 3, weighed]
+        assert [point[key]["trials"] for key in ("name", "worst", "control")] == [3 * (NAMES + 1), 3, weighed]
     unsolved = frontier(trial, StrengthCurve(None, "no strength"), inputs, settings)
     assert [point["alpha"] for point in unsolved.frontier] == [0.0, 1.0, 2.0]

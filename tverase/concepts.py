@@ -33,11 +33,17 @@ class Concept:
     synonyms: tuple[str, ...]  # rung 1
     compositions: tuple[str, ...]  # rung 2
     template: str  # the prompt that a free token stands in
+    tuning: tuple[str, ...] = ()  # more compositions, none of them scored: for whatever tunes
 
     @property
     def slug(self) -> str:
         """The name as a file name."""
         return self.name.replace(" ", "-")
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The template, and others made of the tuning prompts: each prompt with `{}` in the place of the noun."""
+        return (self.template, *(prompt.replace(self.noun, "{}", 1) for prompt in self.tuning))
 
     @property
     def rungs(self) -> dict[str, tuple[str, ...]]:
@@ -58,14 +64,16 @@ def concept(name: str, words: Vocabulary) -> Concept:
         f"{phrase(name, style)}, on a {ground} background" for style in words.styles for ground in words.backgrounds
     ]
     placed = [f"{phrase(f'{size} {name}')} {place}" for size in ("small", "large") for place in PLACE_WORDS.values()]
+    compositions = (*composed, *placed)
     return Concept(
         name=name,
         kind="object",
         noun=name,
         names=(phrase(name), *(phrase(name, style) for style in words.styles)),
         synonyms=tuple(phrase(word) for word in extra),
-        compositions=(*composed, *placed),
+        compositions=compositions[1::2],
         template="a {}",
+        tuning=compositions[::2],
     )
 
 
@@ -84,6 +92,7 @@ def _style(name: str, words: Vocabulary) -> Concept:
         synonyms=(),
         compositions=(*everything[1::3], *tails[::4]),
         template="something in {} style",
+        tuning=(*everything[2::6], *tails[2::4]),
     )
 
 

@@ -26,8 +26,8 @@ class Drawn:
 def draw_concept(
     model: Model, concept: Concept, count: int, seed: int, sampling: Sampling, tell: Tell = silent
 ) -> Drawn:
-    """`count` images of the concept, spread over its names and compositions, so that it is seen in every setting."""
-    prompts = (*concept.names, *concept.compositions)
+    """`count` images of the concept, spread over its names and the compositions that tune: it is seen in every setting."""
+    prompts = (*concept.names, *concept.tuning)
     spread = [prompts[i * len(prompts) // count] for i in range(count)]
     rng = generator(seed, f"make_images/{concept.name}")
     tell(Progress(f"drawing {concept.name}", 0, count))

@@ -12,12 +12,18 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from .concepts import Concept
 from .finetune import CHECKPOINT_EVERY
+from .inversion.diverse import Invert
+from .inversion.run import space_of
 from .losses import min_snr_weight, random_timesteps
 from .models.base import Model, repeated
+from .models.text2image import TextToImage
 from .rng import generator
 from .settings import Settings
+from .spaces.tokens import TokenSpace
 from .training import Training, warm_average
+from .trial import NAMES
 from .vector import TaskVector
 
 
@@ -30,6 +36,7 @@ class Repair(Settings):
     lr: PositiveFloat = 2e-4
     hold: PositiveFloat = 1.0  # weight of what has to stay away
     silent: float = 0.15  # share of samples without a caption
+    inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,23 @@ def repair(
             training.save(checkpoint)
         delta = {key: (base[key] - weight) / settings.alpha for key, weight in training.average.items()}
         yield Repaired(training.step, value, TaskVector(delta, vector.base, vector.about))
+
+
+def held(
+    model: TextToImage, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
+) -> Tensor:
+    """Inputs that have to stay away (3 * count, T, D), as diverse as they are cheap: whoever holds a few loses the rest.
+
+    Names and compositions that tune; the embeddings `points` (K, E) that tune, in many templates; random embeddings on
+    the concept's side, where its own is nearer than a stranger's.
+    """
+    kinds = [model.encode([*concept.names[:NAMES], *concept.tuning])]
+    if len(points):
+        kinds.append(torch.cat([TokenSpace(model, template).cond(points) for template in concept.templates]).detach())
+    space = space_of(model, concept, settings)
+    cosine = 0.2 + 0.79 * torch.rand(count, generator=rng)
+    kinds.append(space.cond(space.start(space.anchor(concept.noun), cosine, cosine, rng)).detach())
+    return torch.cat([kind[torch.arange(count) % len(kind)] for kind in kinds])
 
 
 def _sample(lessons: Lessons, kind: str, model: Model, settings: Repair, rng: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from .inversion.diverse import Invert
 from .inversion.run import space_of
 from .inversion.sets import InversionSet
 from .judges.base import Judge, met, shows
-from .models.base import Model, repeated
+from .models.base import Model
 from .progress import Progress, Tell, silent
 from .rng import generator
 from .sampling import Sampling, draw
@@ -44,7 +44,10 @@ def right(images: Tensor, prompts: Sequence[Prompt], jury: Jury) -> Tensor:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs that a strength is tuned and accepted on: conditionings (1, T, D), what each must not draw."""
+    """The inputs that a strength is tuned and accepted on: conditionings (M, T, D), what each must not draw.
+
+    An input of several conditionings is drawn by all of them in turn.
+    """
 
     cond: dict[str, Tensor]
     concept: dict[str, Concept]
@@ -61,6 +64,10 @@ class Inputs:
                 cond[f"{concept.slug}: {prompt}"] = model.encode([prompt])
                 mine[f"{concept.slug}: {prompt}"] = concept
                 names["tune"].append(f"{concept.slug}: {prompt}")
+            if concept.tuning:
+                name = f"{concept.slug}: compositions"
+                cond[name], mine[name] = model.encode(concept.tuning), concept
+                names["tune"].append(name)
             space = space_of(model, concept, settings)
             for role, inversions in sets.items():
                 found = inversions.accepted(concept.name)
@@ -68,6 +75,11 @@ class Inputs:
                     cond[item.name], mine[item.name] = space.cond(point[None]).detach(), concept
                     names[role].append(item.name)
         return cls(cond, mine, names)
+
+
+def in_turn(cond: Tensor, count: int) -> Tensor:
+    """The rows of `cond` (M, ...) over and over, `count` in all, evenly over the whole if there are fewer."""
+    return cond[torch.arange(count) * max(1, len(cond) // count) % len(cond)]
 
 
 @dataclass
@@ -120,7 +132,7 @@ class ModelTrial:
 
     def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
         """For each input, in how many of `images` fresh images its concept is seen."""
-        cond = torch.cat([repeated(self.inputs.cond[name], images) for name in inputs])
+        cond = torch.cat([in_turn(self.inputs.cond[name], images) for name in inputs])
         drawn = draw(self.at(alpha), cond, self._rng(), self.sampling)
         hits = []
         for name, part in zip(inputs, torch.split(drawn, images), strict=True):
