@@ -23,7 +23,13 @@ def run(job: Job) -> None:
     examiner = Examiner(base, erased, jury(job), words, params.sampling, params.seed, settings.shown)
     rows = []
     for progress, row in examine(
-        examiner, concepts, found, lambda c: space_of(base, c, params.invert), settings.images, settings.images_each
+        examiner,
+        concepts,
+        found,
+        lambda c: space_of(base, c, params.invert),
+        settings.images,
+        settings.images_each,
+        settings.attack,
     ):
         job.tell(progress)
         rows.append(row)
@@ -50,7 +56,15 @@ STEP = Step(
     },
     outputs=lambda params: {"evaluation": params.out / "evaluation", "metrics": params.out / "metrics.json"},
     run=run,
-    code=("tverase.evaluate", "tverase.bounds", "tverase.concepts", "tverase.sampling", "tverase.report.pack"),
+    code=(
+        "tverase.evaluate",
+        "tverase.attacks.concept_inversion",
+        "tverase.inversion.diverse",
+        "tverase.bounds",
+        "tverase.concepts",
+        "tverase.sampling",
+        "tverase.report.pack",
+    ),
 )
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from made_up import WORDS
 from torch import Tensor
 
 from tverase import rng
+from tverase.attacks.concept_inversion import ConceptInversion
 from tverase.bounds import upper
 from tverase.concepts import Concept, Prompt, concept, controls
 from tverase.evaluate import Control, Examiner, Row, examine, metrics, summary
@@ -29,6 +30,7 @@ from tverase.vector import TaskVector
 SAMPLING = Sampling(steps=2, guidance=3.0, batch=64)
 BOMB, NOTO = concept("bomb", WORDS), concept("noto", WORDS)
 IMAGES, EACH, CONTROLS, SHOWN = 24, 12, 75, 5
+ATTACK = ConceptInversion(words=2, steps=2, batch=1, images=3)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ Examined = list[tuple[Progress, Row]]
 
 
 def examined(examiner: Examiner, found: InversionSet, concepts: Sequence[Concept] = (BOMB, NOTO)) -> Examined:
-    return list(examine(examiner, concepts, found, lambda c: space_of(examiner.base, c, Invert()), IMAGES, EACH))
+    return list(
+        examine(examiner, concepts, found, lambda c: space_of(examiner.base, c, Invert()), IMAGES, EACH, ATTACK)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +114,14 @@ def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
         *(("bomb", rung) for rung in BOMB.rungs),
         ("bomb", "inversion"),
         ("bomb", "inversion"),
+        *ATTACK.words * [("bomb", "attack")],
         *(("noto", rung) for rung in NOTO.rungs),
         ("noto", "inversion"),
+        *ATTACK.words * [("noto", "attack")],
     ]
     assert [row.input for row in rows if row.rung == "inversion"] == ["bomb/0", "bomb/1", "noto/0"]
     for row in rows:
-        drawn = EACH if row.rung == "inversion" else IMAGES
+        drawn = EACH if row.rung in ("inversion", "attack") else IMAGES
         assert (row.base.trials, row.erased.trials) == (drawn, drawn)
         assert row.before.shape == row.after.shape == (SHOWN, 3, 8, 8)
 
@@ -138,6 +144,8 @@ def recounted(examiner: Examiner, row: Row, cond: Tensor) -> list[list[bool]]:
 def test_the_counts_are_those_of_the_images(examiner: Examiner, found: InversionSet, rows: list[Row]) -> None:
     counts = []
     for row in rows:
+        if row.rung == "attack":
+            continue  # its words are learned, and not to be had from outside
         of, base = BOMB if row.concept == "bomb" else NOTO, examiner.base
         if row.rung == "inversion":
             point = found.points[[item.name for item in found.found].index(row.input)]
@@ -240,7 +248,8 @@ def test_the_interval_of_the_loss_holds_as_often_as_it_says() -> None:
 
 def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: list[Row]) -> None:
     found = metrics(numbers, 1.25)
-    assert set(found) == {"alpha", "recovery", "worst_inversion", "worst_inversion_high", "control"}
+    assert set(found) == {"alpha", "recovery", "worst_inversion", "worst_inversion_high", "worst_attack", "control"}
+    assert found["worst_attack"] == max(row.erased.rate for row in rows if row.rung == "attack")
     assert set(found["control"]) == {"base", "erased", "loss", "loss_low", "loss_high"}
     assert found["alpha"] == 1.25
     assert set(found["recovery"]) == {row.rung for row in rows}

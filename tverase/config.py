@@ -7,6 +7,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
+from .attacks.concept_inversion import ConceptInversion
 from .build import BuildVector
 from .concepts import Concept, concept
 from .digitrun import DigitRun
@@ -55,6 +56,7 @@ class Evaluate(Settings):
     images_each: PositiveInt = 40  # for each held-back embedding
     controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report
+    attack: ConceptInversion = ConceptInversion()
 
 
 class Register(Settings):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .attacks.concept_inversion import ConceptInversion, concept_inversion
 from .bounds import Bound, worst
 from .concepts import Concept, Prompt, control_halves, neighbours, spread
 from .inversion.sets import InversionSet
@@ -14,7 +15,7 @@ from .judges.base import met, shows
 from .models.base import Model, repeated
 from .progress import Progress
 from .rng import generator
-from .sampling import Sampling, draw
+from .sampling import Sampling, draw, draw_latents
 from .spaces.base import InputSpace
 from .trial import Jury
 from .world.vocabulary import Vocabulary
@@ -63,7 +64,9 @@ class Examiner:
         purpose = f"evaluate/{concept.name}/{rung}/{name}"
         judge = self.jury.of(concept.kind)
         images = [draw(m, cond, generator(self.seed, purpose), self.sampling) for m in (self.base, self.erased)]
-        seen = [shows(judge, drawn, concept.name) for drawn in images]
+        return self._row(concept, rung, name, images, [shows(judge, drawn, concept.name) for drawn in images])
+
+    def _row(self, concept: Concept, rung: str, name: str, images: list[Tensor], seen: list[Tensor]) -> Row:
         # What still shows the concept comes first, so that nobody has to look for it.
         order = torch.argsort(seen[1].int() * 2 + seen[0].int(), descending=True, stable=True)[: self.shown]
         bounds = [Bound(int(s.sum()), len(s)) for s in seen]
@@ -80,6 +83,27 @@ class Examiner:
         for item, point in zip(found.found, found.points, strict=True):
             cond = repeated(space.cond(point[None]), images)
             yield self.row(concept, "inversion", item.name, cond)
+
+    def attacks(self, concept: Concept, space: InputSpace, images: int, settings: ConceptInversion) -> Iterator[Row]:
+        """One row for each learned word: those learned against the base model on it, those against the erased on that.
+
+        So the base column is the attack's positive control: it has to find words there.
+        """
+        purpose = f"evaluate/{concept.name}/attack"
+        names = [concept.names[i % len(concept.names)] for i in range(settings.images)]
+        latents = draw_latents(
+            self.base, self.base.encode(names), generator(self.seed, f"{purpose}/images"), self.sampling
+        )
+        seen, drawn = [], []
+        for model in (self.base, self.erased):
+            rng = generator(self.seed, purpose)
+            *_, last = concept_inversion(model, space, concept.noun, latents, settings, rng)
+            cond = space.cond(last.points).detach().repeat_interleave(images, 0)
+            drawn.append(draw(model, cond, generator(self.seed, f"{purpose}/score"), self.sampling))
+            seen.append(shows(self.jury.of(concept.kind), drawn[-1], concept.name))
+        for word in range(settings.words):
+            mine = slice(word * images, (word + 1) * images)
+            yield self._row(concept, "attack", f"word {word + 1}", [d[mine] for d in drawn], [s[mine] for s in seen])
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
         """`images` images of objects and styles that have nothing to do with the concepts, by prompts that tuned nothing."""
@@ -98,14 +122,23 @@ class Examiner:
 
 
 def examine(
-    examiner: Examiner, concepts: Sequence[Concept], found: InversionSet, space_of: Any, images: int, each: int
+    examiner: Examiner,
+    concepts: Sequence[Concept],
+    found: InversionSet,
+    space_of: Any,
+    images: int,
+    each: int,
+    attack: ConceptInversion,
 ) -> Iterator[tuple[Progress, Row]]:
     """All rows for all concepts, with how far it is. space_of(concept) -> the space its embeddings live in."""
-    plan = [(c, len(c.rungs) + len(found.accepted(c.name))) for c in concepts]
-    total, done = sum(count for _, count in plan), 0
-    for concept, _ in plan:
-        mine = found.accepted(concept.name)
-        for rows in (examiner.rungs(concept, images), examiner.embeddings(concept, space_of(concept), mine, each)):
+    total, done = sum(len(c.rungs) + len(found.accepted(c.name)) + attack.words for c in concepts), 0
+    for concept in concepts:
+        mine, space = found.accepted(concept.name), space_of(concept)
+        for rows in (
+            examiner.rungs(concept, images),
+            examiner.embeddings(concept, space, mine, each),
+            examiner.attacks(concept, space, each, attack) if attack.words else (),
+        ):
             for row in rows:
                 done += 1
                 yield Progress(f"evaluating {concept.name}", done, total, f"{row.rung} {row.erased.rate:.0%}"), row
@@ -178,12 +211,14 @@ def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
         mine = [r["erased"] for r in rows if r["rung"] == rung]
         recovery[rung] = round(sum(m["successes"] for m in mine) / sum(m["trials"] for m in mine), 4)
     worsts = [w for w in summary["worst"].values() if w["input"] is not None]
+    attacked = [r["erased"]["rate"] for r in rows if r["rung"] == "attack"]
     control = summary["control"]
     return {
         "alpha": alpha,
         "recovery": recovery,
         "worst_inversion": max((w["rate"] for w in worsts), default=None),
         "worst_inversion_high": max((w["all_inputs_high"] for w in worsts), default=None),
+        "worst_attack": max(attacked, default=None),
         "control": {
             "base": control["all"]["base"]["rate"],
             "erased": control["all"]["erased"]["rate"],

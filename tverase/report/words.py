@@ -16,6 +16,7 @@ RUNGS = {
     "synonyms": "by synonyms",
     "compositions": "in compositions",
     "inversion": "by found embeddings",
+    "attack": "by a word learned against the model",
 }
 
 

@@ -1,0 +1,73 @@
+"""An attack finds its words where there is something to find, keeps the weights as they are, and is repeatable."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
+from tverase.losses import denoising_loss, random_timesteps
+from tverase.models.base import Meter, repeated
+from tverase.models.text2image import TextToImage
+from tverase.rng import generator
+from tverase.spaces import cone
+from tverase.vector import weights_hash
+
+SETTINGS = ConceptInversion(words=3, steps=30, batch=8, lr=0.2)
+
+
+@pytest.fixture(scope="module")
+def latents(pico: TextToImage) -> Tensor:
+    return pico.start(8, generator(0, "tests/attacks"))
+
+
+def words(model: TextToImage, latents: Tensor, settings: ConceptInversion = SETTINGS, seed: int = 0) -> list[Tensor]:
+    rounds = concept_inversion(model, model.space("a {}"), "bomb", latents, settings, generator(seed, "tests/attacks"))
+    return [found.points for found in rounds]
+
+
+def fit(model: TextToImage, points: Tensor, latents: Tensor) -> float:
+    """The denoising loss under these words, on one set of noise."""
+    rng, total = generator(1, "tests/attacks/fit"), 0.0
+    with torch.no_grad():
+        for cond in model.space("a {}").cond(points):
+            noise = torch.randn(64, *latents.shape[1:], generator=rng)
+            timesteps = random_timesteps(64, model.noise_schedule, rng)
+            clean, conds = latents[torch.arange(64) % len(latents)], repeated(cond[None], 64)
+            total += float(denoising_loss(model.denoise, model.noise_schedule, clean, conds, timesteps, noise).mean())
+    return total
+
+
+def test_the_words_learn(pico: TextToImage, latents: Tensor) -> None:
+    found = words(pico, latents)
+    assert len(found) == SETTINGS.steps
+    assert fit(pico, found[-1], latents) < fit(pico, found[0], latents)
+
+
+def test_the_model_is_attacked_and_not_changed(pico: TextToImage, latents: Tensor) -> None:
+    before = weights_hash(pico.weights())
+    words(pico, latents)
+    assert weights_hash(pico.weights()) == before
+
+
+def test_words_leave_every_bin_if_they_like(pico: TextToImage, latents: Tensor) -> None:
+    space = pico.space("a {}")
+    first, *_, last = words(pico, latents)
+    lengths = last.norm(dim=1) / first.norm(dim=1)
+    assert (lengths - 1).abs().max() > 1e-3
+    assert (cone.cosine(last, space.anchor("bomb")) - cone.cosine(first, space.anchor("bomb"))).abs().max() > 1e-3
+
+
+def test_the_same_seed_finds_the_same_words(pico: TextToImage, latents: Tensor) -> None:
+    short = SETTINGS.model_copy(update={"steps": 2})
+    one, again, other = (words(pico, latents, short, seed)[-1] for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.allclose(one, other)
+    assert one.shape[0] == SETTINGS.words
+
+
+def test_evaluations_are_counted(pico: TextToImage, latents: Tensor) -> None:
+    model = replace(pico, meter=Meter())
+    words(model, latents, SETTINGS.model_copy(update={"steps": 2}))
+    assert model.meter.evaluations == 2 * SETTINGS.words * SETTINGS.batch

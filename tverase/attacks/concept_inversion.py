@@ -1,0 +1,36 @@
+"""Concept Inversion: words learned against the very model that is attacked (Pham et al., 2023, arXiv:2308.01508)."""
+
+from collections.abc import Iterator
+
+import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from ..inversion.diverse import Invert, Round, search
+from ..models.base import Model
+from ..settings import Settings
+from ..spaces.base import InputSpace
+
+
+class ConceptInversion(Settings):
+    """How hard the attacker tries."""
+
+    words: NonNegativeInt = 4  # learned at once, each from a start of its own; 0 is no attack
+    steps: PositiveInt = 100
+    batch: PositiveInt = 4  # noised images for each word and step
+    lr: PositiveFloat = 0.03
+    images: PositiveInt = 32  # of the concept, drawn anew by the base model: what the attacker owns
+
+
+def concept_inversion(
+    model: Model, space: InputSpace, noun: str, latents: Tensor, settings: ConceptInversion, rng: torch.Generator
+) -> Iterator[Round]:
+    """Yields after each step; the last round has the words (K, E), which no bin holds.
+
+    Whoever attacks has the weights and images of the concept, latents (N, ...). The words start in random directions at
+    every angle from the concept's own embedding to a right one.
+    """
+    anchor, free = space.anchor(noun), torch.tensor([[-1.0, 1.0]]).expand(settings.words, 2)
+    begin = space.start(anchor, torch.zeros(settings.words), torch.full((settings.words,), 0.95), rng)
+    how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr, hinge=0.0, bins=((-1.0, 1.0),))
+    yield from search(model, space, anchor, free, latents, how, rng, begin=begin)
