@@ -14,15 +14,21 @@ from . import say
 from ._runs import WORK, try_steps
 from .erasure import PLAIN, WORST, figures, line
 
-OPTIONS: dict[str, list[str]] = {
-    "plain": ["build_vector.subtract_control=0", "build_vector.layers=all"],
-    "control-subtracted": ["build_vector.subtract_control=1", "build_vector.layers=all"],
-    "half control-subtracted": ["build_vector.subtract_control=0.5", "build_vector.layers=all"],
-    "down": ["build_vector.subtract_control=0", "build_vector.layers=down", "search_strength.alpha_max=8"],
-    "mid+up": ["build_vector.subtract_control=0", "build_vector.layers=mid+up", "search_strength.alpha_max=8"],
-    "attention": ["build_vector.subtract_control=0", "build_vector.layers=attention", "search_strength.alpha_max=8"],
-    "resnets": ["build_vector.subtract_control=0", "build_vector.layers=resnets", "search_strength.alpha_max=8"],
-}
+PLAIN_VECTOR = {"build_vector.subtract_control": "0", "build_vector.layers": "all", "repair.steps": "0"}
+OPTIONS: dict[str, dict[str, str]] = {
+    "repaired": {**PLAIN_VECTOR, "repair.steps": "250"},
+    "plain": PLAIN_VECTOR,
+    "control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "1"},
+    "half control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "0.5"},
+    **{layers: {**PLAIN_VECTOR, "build_vector.layers": layers} for layers in ("down", "mid+up", "attention", "resnets")},
+    "mid+up, repaired": {**PLAIN_VECTOR, "build_vector.layers": "mid+up", "repair.steps": "250", "repair.alpha": "3"},
+    "attention, repaired": {
+        **PLAIN_VECTOR, "build_vector.layers": "attention", "repair.steps": "250", "repair.alpha": "3.5",
+    },
+}  # fmt: skip
+WIDER = ["search_strength.alpha_max=8"]  # a part of the weights has to be edited more strongly
+
+
 # Every option needs the control's fine-tune, so that one fine-tuning serves them all; no curve is drawn.
 SHARED = ["finetune.control=true", "search_strength.frontier=[]", "search_strength.delta=1"]
 
@@ -39,7 +45,9 @@ def main() -> None:
         first: Path | None = None
         for name in args.only:
             folder = WORK / "options" / f"{args.concept}-{seed}-{name}".replace(" ", "-")
-            given = [f"concepts={args.concept}", f"seed={seed}", *SHARED, *OPTIONS[name]]
+            chosen = OPTIONS[name]
+            given = [f"concepts={args.concept}", f"seed={seed}", *SHARED, *(f"{k}={v}" for k, v in chosen.items())]
+            given += WIDER * (chosen["build_vector.layers"] != "all")
             run = try_steps(folder, given, first)
             first = first or folder
             row = {"option": name, "seed": seed, "failed": run} if isinstance(run, str) else figures(run)
@@ -60,10 +68,10 @@ def erases(row: dict[str, Any]) -> bool:
 
 def default() -> str:
     """The option that params.yaml has."""
-    section = yaml.safe_load(Path("params.yaml").read_text())["build_vector"]
-    for name, given in OPTIONS.items():
-        wanted = dict(item.removeprefix("build_vector.").split("=") for item in given if item.startswith("build_"))
-        if float(wanted["subtract_control"]) == section["subtract_control"] and wanted["layers"] == section["layers"]:
+    written = yaml.safe_load(Path("params.yaml").read_text())
+    for name, option in OPTIONS.items():
+        place = [(written[key.split(".")[0]].get(key.split(".")[1]), value) for key, value in option.items()]
+        if all(found == yaml.safe_load(value) for found, value in place):
             return name
     return "none of these"
 

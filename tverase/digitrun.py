@@ -43,7 +43,7 @@ class DigitSampling(Sampling):
 class DigitInvert(Invert):
     """How codes are searched. Ranges of the cosine to the digit's own code; the other digits' codes lie at about 0.2."""
 
-    bins: tuple[Bin, ...] = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.95, 0.98))
+    bins: tuple[Bin, ...] = ((0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 0.9), (0.95, 0.98))
     per_bin: PositiveInt = 2
     steps: PositiveInt = 60
     lr: PositiveFloat = 0.05
