@@ -16,14 +16,14 @@ from .erasure import PLAIN, WORST, figures, line
 
 PLAIN_VECTOR = {"build_vector.subtract_control": "0", "build_vector.layers": "all", "repair.steps": "0"}
 OPTIONS: dict[str, dict[str, str]] = {
-    "repaired": {**PLAIN_VECTOR, "repair.steps": "250"},
+    "repaired": {**PLAIN_VECTOR, "repair.steps": "200"},
     "plain": PLAIN_VECTOR,
     "control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "1"},
     "half control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "0.5"},
     **{layers: {**PLAIN_VECTOR, "build_vector.layers": layers} for layers in ("down", "mid+up", "attention", "resnets")},
-    "mid+up, repaired": {**PLAIN_VECTOR, "build_vector.layers": "mid+up", "repair.steps": "250", "repair.alpha": "3"},
+    "mid+up, repaired": {**PLAIN_VECTOR, "build_vector.layers": "mid+up", "repair.steps": "200", "repair.alpha": "3"},
     "attention, repaired": {
-        **PLAIN_VECTOR, "build_vector.layers": "attention", "repair.steps": "250", "repair.alpha": "3.5",
+        **PLAIN_VECTOR, "build_vector.layers": "attention", "repair.steps": "200", "repair.alpha": "3.5",
     },
 }  # fmt: skip
 WIDER = ["search_strength.alpha_max=8"]  # a part of the weights has to be edited more strongly

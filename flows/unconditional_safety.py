@@ -21,7 +21,7 @@ def unconditional_safety(params: Params, force: tuple[str, ...] = ()) -> dict[st
     quiet()
     steps.require_steps(force, steps.DIGIT_STEPS)
     set_threads(params)
-    records = run_steps(steps.DIGIT_STEPS, params, force)
+    records = run_steps(steps.digit_steps(params), params, force)
     report = write(params)
     run = register_run(params, {"prefect.flow_run_id": str(flow_run.get_id() or "")})
     commit_if_params_are_in_git(params, DIGIT_STAGES)

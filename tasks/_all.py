@@ -1,6 +1,7 @@
 """The steps in the order in which they depend on each other."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tverase.config import Params
 from tverase.errors import ConfigError, unknown
@@ -45,6 +46,12 @@ DIGIT_STEPS: tuple[Step, ...] = (
     digit_strength.STEP,
     unconditional_safety.STEP,
 )
+
+
+def digit_steps(params: Params) -> list[Step]:
+    """The steps of the digit experiment: a model that is given needs no training of ours."""
+    given = Path(params.digits.model) != pretrain_digits.MODEL
+    return [step for step in DIGIT_STEPS if not (given and step is pretrain_digits.STEP)]
 
 
 def require_steps(names: Iterable[str], steps: Iterable[Step] = STEPS) -> None:

@@ -30,7 +30,7 @@ from .vector import TaskVector
 class Repair(Settings):
     """How the edit is repaired."""
 
-    steps: NonNegativeInt = 250  # none: the vector stays as it is
+    steps: NonNegativeInt = 200  # none: the vector stays as it is
     alpha: PositiveFloat = 2.0  # strength of the edit that is repaired; the repaired vector is scaled back by it
     batch: PositiveInt = 16  # of what is to return, and as many of what has to stay away
     lr: PositiveFloat = 2e-4
