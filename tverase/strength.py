@@ -30,9 +30,9 @@ class Strength(Settings):
     rounds: PositiveInt = 4
     patience: NonNegativeInt = 3  # steps upwards when the held-out embeddings disagree
     control_images: PositiveInt = 320
-    frontier: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
+    frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
-    frontier_controls: PositiveInt = 120
+    frontier_controls: PositiveInt = 80
     when_infeasible: Literal["stop", "safest"] = "stop"
 
     @model_validator(mode="after")
