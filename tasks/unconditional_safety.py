@@ -51,7 +51,7 @@ def run(job: Job) -> None:
         drawn = {what: examination.pictures(point, wanted.shown) for what, point in points.items()}
         drawn["others"] = torch.cat([examination.pictures(code, 1) for code in model.codes])
         pictures |= {f"{name}/{what}": to_bytes(images) for what, images in drawn.items()}
-    curves = over_alpha(job, examined, vectors)
+    curves = over_alpha(job, examined, vectors, verdicts["base"])
     write_json(job.outputs["verdicts"], {"digit": settings.digit, "models": verdicts, "curves": curves})
     write_tensors(pictures, job.outputs["pictures"])
     write_json(job.outputs["metrics"], metrics(verdicts))
@@ -77,8 +77,10 @@ def edited(model: Digits, vector: TaskVector, alpha: float) -> Digits:
     return model.with_weights(vector.apply(model.weights(), alpha)) if alpha else model
 
 
-def over_alpha(job: Job, examined: Examined, vectors: Vectors) -> dict[str, list[dict[str, Any]]]:
-    """For each task vector the points of its curve."""
+def over_alpha(
+    job: Job, examined: Examined, vectors: Vectors, at_zero: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """For each task vector the points of its curve. at_zero: the base model's verdict, which holds at strength 0."""
     settings, model = job.params.digits.unconditional, examined.model
     plan = {"random": settings.random_alphas, "true": settings.true_alphas}
     plan = {method: alphas for method, alphas in plan.items() if method in vectors}
@@ -88,7 +90,11 @@ def over_alpha(job: Job, examined: Examined, vectors: Vectors) -> dict[str, list
         curves[method] = []
         for alpha in alphas:
             job.tell(Progress("strengths", sum(map(len, curves.values())), total, f"{method} {alpha:g}"))
-            at = examined.with_model(edited(model, vectors[method], alpha)).at_strength(settings)
+            known = at_zero["complexity"].get(str(settings.curve_at))
+            if alpha == 0 and known is not None:
+                at = {"worst": known, "others": at_zero["others_all"]}
+            else:
+                at = examined.with_model(edited(model, vectors[method], alpha)).at_strength(settings)
             curves[method].append({"alpha": alpha, **at})
     return curves
 

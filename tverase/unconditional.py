@@ -36,7 +36,7 @@ class Ascent(Settings):
 class Certify(Settings):
     """The statement about inputs that are uniform on the sphere."""
 
-    inputs: PositiveInt = 300
+    inputs: PositiveInt = 250
     images: PositiveInt = 10
     rate: float = Field(default=0.25, gt=0, lt=1)
 
@@ -51,8 +51,8 @@ class Unconditional(Settings):
     certify: Certify = Certify()
     others: PositiveInt = 40  # images of each other digit
     # Strengths of the curves, those of Pham et al. among them, and the complexity of the curves' worst input.
-    random_alphas: tuple[NonNegativeFloat, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.1, 1.3, 1.5, 1.7, 1.9, 2.1)
-    true_alphas: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 3.0, 3.5, 3.9, 4.3)
+    random_alphas: tuple[NonNegativeFloat, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.1, 1.5, 1.9, 2.1)
+    true_alphas: tuple[NonNegativeFloat, ...] = (0.0, 2.0, 3.5, 3.9, 4.3)
     curve_at: Complexity = 4
     shown: PositiveInt = 12  # pictures of each model's worst input
 
