@@ -48,7 +48,7 @@ def log_pipeline(pipeline: Path, labels: Mapping[str, str]) -> str:
         outputs=Schema([ColSpec("binary", "image_png")]),
         params=ParamSchema(
             [
-                ParamSpec("num_inference_steps", "integer", 8),
+                ParamSpec("num_inference_steps", "integer", 7),
                 ParamSpec("guidance_scale", "double", 3.0),
                 ParamSpec("seed", "long", 0),
             ]

@@ -14,7 +14,7 @@ from .settings import Settings
 class Sampling(Settings):
     """How images are drawn."""
 
-    steps: PositiveInt = 8
+    steps: PositiveInt = 7
     guidance: NonNegativeFloat = 3.0  # 0 is without a caption, 1 without guidance
     batch: PositiveInt = 64
 

@@ -16,7 +16,7 @@ class ConceptInversion(Settings):
     """How hard the attacker tries."""
 
     words: NonNegativeInt = 4  # learned at once, each from a start of its own; 0 is no attack
-    steps: PositiveInt = 80
+    steps: PositiveInt = 60
     batch: PositiveInt = 4  # noised images for each word and step
     lr: PositiveFloat = 0.03
     images: PositiveInt = 32  # of the concept, drawn anew by the base model: what the attacker owns
