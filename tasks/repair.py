@@ -3,12 +3,15 @@
 import json
 
 import torch
+from torch import Tensor
 
 from tverase.files import read_tensors
+from tverase.held import held, relearned
 from tverase.inversion.sets import InversionSet
+from tverase.models.base import Model
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
-from tverase.repair import Lessons, held, repair
+from tverase.repair import Learn, Lessons, repair
 from tverase.rng import generator
 from tverase.vector import TaskVector
 
@@ -23,7 +26,7 @@ def run(job: Job) -> None:
     settings, model, repaired = job.params.repair, base_model(job), TaskVector.load(job.inputs["vector"])
     if settings.steps:
         lessons, checkpoint = lessons_of(job, model), job.scratch / "repair.safetensors"
-        for step in repair(model, repaired, lessons, settings, job.params.seed, checkpoint):
+        for step in repair(model, repaired, lessons, settings, job.params.seed, checkpoint, learner(job, model)):
             repaired = step.vector
             job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
     repaired.noting(repaired=str(settings.steps)).save(job.outputs["repaired"])
@@ -44,6 +47,24 @@ def lessons_of(job: Job, model: TextToImage) -> Lessons:
     return Lessons(*control, torch.cat(latents).to(model.device), torch.cat(inputs))
 
 
+def learner(job: Job, model: TextToImage) -> Learn:
+    """What learns words against the model under repair, for each concept."""
+    params, (images, _) = job.params, read_tensors(job.inputs["images"])
+    settings = params.repair
+
+    def learn(attacked: Model, number: int) -> Tensor:
+        found = []
+        for concept in params.concept_list:
+            job.tell(Progress("learning words against it", number + 1, settings.rounds, concept.name))
+            latents = images[f"latents/{concept.slug}"].to(model.device)
+            rng = generator(params.seed, f"repair/{concept.name}/round {number}")
+            how = params.invert, settings.attack, settings.inputs
+            found.append(relearned(model, attacked, concept, latents, *how, rng))
+        return torch.cat(found)
+
+    return learn
+
+
 STEP = Step(
     name="repair",
     sections=("seed", "concepts", "invert", "repair"),
@@ -56,7 +77,7 @@ STEP = Step(
     outputs=lambda params: {"repaired": params.out / "repaired.safetensors"},
     run=run,
     code=(
-        "tverase.repair", "tverase.concepts", "tverase.vector", "tverase.training", "tverase.losses", "tverase.spaces.cone",
+        "tverase.repair", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse", "tverase.concepts", "tverase.vector", "tverase.training", "tverase.losses", "tverase.spaces.cone",
         "tverase.spaces.tokens", "tverase.models.text2image",
     ),
 )  # fmt: skip

@@ -104,7 +104,7 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
         "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
         "build_vector": {"layers": "all"},
         "invert": {"bins": [[-0.2, 0.2], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2},
-        "repair": {"steps": 2, "batch": 2},
+        "repair": {"steps": 2, "batch": 2, "rounds": 1, "inputs": 4, "attack": {"words": 2, "steps": 1, "batch": 1}},
         "search_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
         | {"patience": 0, "control_images": 8, "frontier": [0, 1], "frontier_images": 2},
         "erase": {"alpha": None},

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tverase.concepts import concept, control_halves, controls
-from tverase.models.base import repeated
+from tverase.models.base import Model, repeated
 from tverase.models.text2image import TextToImage
 from tverase.repair import Lessons, Repair, Repaired, repair
 from tverase.rng import generator
@@ -105,6 +105,34 @@ def test_a_repair_that_was_stopped_goes_on_exactly(
     assert all(torch.equal(change, last(rest).delta[key]) for key, change in whole.delta.items())
     other = last(list(repair(pico, vector, lessons, settings, 1)))
     assert (whole - other).norm() > 0
+
+
+def test_rounds_are_spread_over_the_steps() -> None:
+    settings = Repair(steps=200, rounds=3)
+    assert {settings.round_at(step): step for step in range(200)} | {None: 0} == {0: 50, 1: 100, 2: 150, None: 0}
+    assert {Repair(steps=200, rounds=0).round_at(step) for step in range(200)} == {None}
+
+
+def test_what_a_round_finds_is_held_and_survives_a_stop(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 3)
+    settings, kept = SETTINGS.model_copy(update={"steps": 6, "rounds": 2}), tmp_path / "kept.safetensors"
+    asked: list[int] = []
+
+    def learn(model: Model, number: int) -> Tensor:
+        asked.append(number)
+        return pico.encode([f"a {number}"] * 8)
+
+    plain = last(list(repair(pico, vector, lessons, settings, 0)))
+    whole = last(list(repair(pico, vector, lessons, settings, 0, None, learn)))
+    assert (asked, (plain - whole).norm() > 0) == ([0, 1], True)
+    for step in repair(pico, vector, lessons, settings, 0, kept, learn):
+        if step.number == 3:
+            break
+    rest = last(list(repair(pico, vector, lessons, settings, 0, kept, learn)))
+    assert asked == [0, 1, 0, 1], "the first round is not asked for again"
+    assert all(torch.equal(change, rest.delta[key]) for key, change in whole.delta.items())
 
 
 def test_a_repair_of_no_steps_yields_nothing(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:

@@ -4,26 +4,22 @@ Distillation with two teachers, as in method.md, section 7. What comes out is a 
 and files know nothing of it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from .concepts import Concept
+from .attacks.concept_inversion import ConceptInversion
+from .files import read_tensors, write_tensors
 from .finetune import CHECKPOINT_EVERY
-from .inversion.diverse import Invert
-from .inversion.run import space_of
 from .losses import min_snr_weight, random_timesteps
 from .models.base import Model, repeated
-from .models.text2image import TextToImage
 from .rng import generator
 from .settings import Settings
-from .spaces.tokens import TokenSpace
 from .training import Training, warm_average
-from .trial import NAMES
 from .vector import TaskVector
 
 
@@ -37,6 +33,13 @@ class Repair(Settings):
     hold: PositiveFloat = 1.0  # weight of what has to stay away
     silent: float = 0.15  # share of samples without a caption
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
+    rounds: NonNegativeInt = 3  # at which words are learned against the model as it then is, and held from then on
+    attack: ConceptInversion = ConceptInversion(words=8, steps=40)
+
+    def round_at(self, step: int) -> int | None:
+        """The round that is due before `step`, evenly spread over the steps."""
+        due = [self.steps * number // (self.rounds + 1) for number in range(1, self.rounds + 1)]
+        return due.index(step) if step in due else None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Lessons:
     concept_cond: Tensor
 
 
+Learn = Callable[
+    [Model, int], Tensor
+]  # (model as it is, number of the round) -> conditionings that bring a concept back
+
+
 @dataclass(frozen=True)
 class Repaired:
     """One step: its number, its loss, and the vector so far."""
@@ -59,9 +67,18 @@ class Repaired:
 
 
 def repair(
-    model: Model, vector: TaskVector, lessons: Lessons, settings: Repair, seed: int, checkpoint: Path | None = None
+    model: Model,
+    vector: TaskVector,
+    lessons: Lessons,
+    settings: Repair,
+    seed: int,
+    checkpoint: Path | None = None,
+    learn: Learn | None = None,
 ) -> Iterator[Repaired]:
-    """Yields what there is after each step. model: the base. With `checkpoint` it resumes exactly."""
+    """Yields what there is after each step. model: the base. With `checkpoint` it resumes exactly.
+
+    learn: asked at each round; what it finds has to stay away from then on.
+    """
     base = model.weights()
     edited = vector.apply(base, settings.alpha)
     erased = model.with_weights(edited)
@@ -70,7 +87,12 @@ def repair(
     if checkpoint is not None and checkpoint.exists():
         training.resume(checkpoint)
     student, schedule = model.with_weights({**edited, **training.parameters}), model.noise_schedule
+    for step in range(training.step):  # what was learned before the stop
+        lessons = _with_round(lessons, settings.round_at(step), None, checkpoint)
     while training.step < settings.steps:
+        if learn is not None and (number := settings.round_at(training.step)) is not None:
+            found = learn(model.with_weights({**edited, **training.average}), number)
+            lessons = _with_round(lessons, number, found, checkpoint)
         rng = generator(seed, f"repair/{training.step}")
         kept, gone = (_sample(lessons, kind, model, settings, rng) for kind in ("control", "concept"))
         clean, cond = torch.cat([kept[0], gone[0]]), torch.cat([kept[1], gone[1]])
@@ -95,21 +117,14 @@ def repair(
         yield Repaired(training.step, value, TaskVector(delta, vector.base, vector.about))
 
 
-def held(
-    model: TextToImage, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
-) -> Tensor:
-    """Inputs that have to stay away (3 * count, T, D), as diverse as they are cheap: whoever holds a few loses the rest.
-
-    Names and compositions that tune; the embeddings `points` (K, E) that tune, in many templates; random embeddings on
-    the concept's side, where its own is nearer than a stranger's.
-    """
-    kinds = [model.encode([*concept.names[:NAMES], *concept.tuning])]
-    if len(points):
-        kinds.append(torch.cat([TokenSpace(model, template).cond(points) for template in concept.templates]).detach())
-    space = space_of(model, concept, settings)
-    cosine = 0.2 + 0.79 * torch.rand(count, generator=rng)
-    kinds.append(space.cond(space.start(space.anchor(concept.noun), cosine, cosine, rng)).detach())
-    return torch.cat([kind[torch.arange(count) % len(kind)] for kind in kinds])
+def _with_round(lessons: Lessons, number: int | None, found: Tensor | None, checkpoint: Path | None) -> Lessons:
+    """With what a round found, which is kept beside the checkpoint; a round without anything is read from there."""
+    place = None if checkpoint is None or number is None else checkpoint.with_name(f"round-{number}.safetensors")
+    if found is not None and place is not None:
+        write_tensors({"cond": found}, place)
+    if found is None and place is not None and place.exists():
+        found = read_tensors(place)[0]["cond"].to(lessons.concept_cond.device)
+    return lessons if found is None else replace(lessons, concept_cond=torch.cat([lessons.concept_cond, found]))
 
 
 def _sample(lessons: Lessons, kind: str, model: Model, settings: Repair, rng: torch.Generator) -> tuple[Tensor, Tensor]:
