@@ -1,6 +1,5 @@
 """Digits under examination, for the benchmarks of the digit experiment. Outputs stay in work/benchmarks, so reruns resume."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from tasks._main import quiet, set_threads
 from tasks._show import show
 from tasks._step import Step
 from tverase.config import Params
+from tverase.files import read_json
 from tverase.judges.cnn import CnnJudge
 from tverase.models.base import Meter
 from tverase.models.digits import Digits
@@ -34,8 +34,7 @@ class DigitCase:
 
     def edited(self, method: str, alpha: float) -> Examined:
         """The examination of the model less `alpha` times a vector."""
-        model = self.examined.model
-        return self.examined.with_model(model.with_weights(self.vectors[method].apply(model.weights(), alpha)))
+        return self.examined.less(self.vectors[method], alpha)
 
     def picked(self, method: str) -> float | None:
         """The strength that the search picked."""
@@ -64,7 +63,7 @@ def digit_case(
             with show(f"digit {digit} seed {seed} {step.name}") as tell:
                 step.execute(params, tell)
         vectors = {m: TaskVector.load(out(params) / "vectors" / f"{m}.safetensors") for m in methods}
-        found = json.loads((out(params) / "strength.json").read_text())["vectors"] if search else {}
+        found = read_json(out(params) / "strength.json")["vectors"] if search else {}
     base, judge = Digits.load(model).metered(Meter()), CnnJudge.load(model / JUDGE)
     # A seed of its own: what scores shares no noise with what tuned.
     examined = Examined(base, judge, digit, params.digits.sampling, 1000 + seed)

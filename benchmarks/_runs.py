@@ -1,6 +1,5 @@
 """Whole runs of the pipeline's steps in folders of their own, so that measures never touch outputs/."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from tasks._main import quiet, set_threads
 from tasks._show import show
 from tverase.config import Params
 from tverase.errors import Infeasible
+from tverase.files import read_json
 
 WORK = Path("work/benchmarks")
 
@@ -58,7 +58,7 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
             "strength": params.out / "strength.json",
             "evaluation": params.out / "evaluation" / "evaluation.json",
         }
-        return Run(**{key: json.loads(path.read_text()) for key, path in read.items()}, seconds=seconds)
+        return Run(**{key: read_json(path) for key, path in read.items()}, seconds=seconds)
 
 
 def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run | str:

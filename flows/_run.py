@@ -9,6 +9,7 @@ from tasks._common import model_is_given
 from tasks._digits import out
 from tasks._main import quiet
 from tverase.config import Params
+from tverase.files import read_json
 from tverase.models.folder import check_folder, locate
 
 DEFAULTS = {
@@ -21,13 +22,13 @@ DEFAULTS = {
 
 def erase(params: Params, force: tuple[str, ...], start: str | None) -> dict[str, Any]:
     """Run the flow. Without PREFECT_API_URL a server lives for as long as the flow does."""
+    _calm()
     if model_is_given(params):
         check_folder(locate(params.model))  # before a server is started for nothing
-    _calm()
     from .erase import erase_concept
 
     result: dict[str, Any] = erase_concept(params, force, start)
-    return {**result, "metrics": json.loads((params.out / "metrics.json").read_text(encoding="utf-8"))}
+    return {**result, "metrics": read_json(params.out / "metrics.json")}
 
 
 def digits(params: Params, force: tuple[str, ...]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from tverase.sampling import Sampling
+
 from ._records import Request
 
 PINNED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "pandas", "pillow")
@@ -48,8 +50,8 @@ def log_pipeline(pipeline: Path, labels: Mapping[str, str]) -> str:
         outputs=Schema([ColSpec("binary", "image_png")]),
         params=ParamSchema(
             [
-                ParamSpec("num_inference_steps", "integer", 7),
-                ParamSpec("guidance_scale", "double", 3.0),
+                ParamSpec("num_inference_steps", "integer", Sampling().steps),
+                ParamSpec("guidance_scale", "double", Sampling().guidance),
                 ParamSpec("seed", "long", 0),
             ]
         ),

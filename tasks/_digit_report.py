@@ -3,11 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from tverase.config import Params
 from tverase.errors import DataError
-from tverase.files import read_tensors
+from tverase.files import read_json, read_tensors
 from tverase.judges.cnn import CnnJudge
 from tverase.report.digit_facts import DigitFacts, called
 from tverase.report.digit_view import write_digit_report
@@ -28,14 +27,14 @@ def gather(params: Params) -> DigitFacts:
     folder = out(params)
     if not (folder / "verdicts.json").exists():
         raise DataError(f"{folder} holds no verdicts yet; run `tverase digits` first.")
-    verdicts = _json(folder / "verdicts.json")
+    verdicts = read_json(folder / "verdicts.json")
     records = {step.name: step.last(params) for step in DIGIT_STEPS}
     judge = CnnJudge.load(model_folder(params) / JUDGE)
     return DigitFacts(
         digit=verdicts["digit"],
         verdicts=verdicts["models"],
         curves=verdicts["curves"],
-        strength=_json(folder / "strength.json"),
+        strength=read_json(folder / "strength.json"),
         pictures=read_tensors(folder / "pictures.safetensors")[0],
         params=params.digits.model_dump(mode="json"),
         judge={"version": judge.name, "accuracy": judge.accuracy},
@@ -49,11 +48,11 @@ def register_run(params: Params, links: dict[str, str]) -> str:
     folder = out(params)
     digests = [last.outputs for step in DIGIT_STEPS if (last := step.last(params))]
     content = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-    facts = gather(params)
+    verdicts = read_json(folder / "verdicts.json")["models"]
     rows = [
         f"| {called(name, verdict)} | {max(s['rate'] for s in verdict['complexity'].values()):.1%} | "
         f"{verdict['others_all']['rate']:.1%} |"
-        for name, verdict in facts.verdicts.items()
+        for name, verdict in verdicts.items()
     ]
     table = "\n".join(["| model | worst input draws it | other digits drawn |", "|---|---|---|", *rows])
     return record(
@@ -61,17 +60,12 @@ def register_run(params: Params, links: dict[str, str]) -> str:
             experiment="tverase-digits",
             run_name=home(params),
             content_hash=content,
-            description=f"## Unconditional safety, digit {facts.digit}\n\n{table}",
+            description=f"## Unconditional safety, digit {params.digits.digit}\n\n{table}",
             params=params.digits.model_dump(mode="json"),
-            metrics=_json(folder / "metrics.json"),
+            metrics=read_json(folder / "metrics.json"),
             figures=sorted((folder / "plots").glob("*.png")),
             tables=sorted(folder.glob("*.csv")),
             files=[folder / "report.html", folder / "verdicts.json", folder / "strength.json"],
-            tags={"digit": str(facts.digit), **links, **lineage(Path.cwd())},
+            tags={"digit": str(params.digits.digit), **links, **lineage(Path.cwd())},
         )
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content

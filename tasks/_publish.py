@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from tverase.config import Params
+from tverase.files import read_json
 
 from ._digits import home, out
 from ._step import Record
@@ -15,7 +16,7 @@ from ._tracking import Registration
 def publish(params: Params, records: dict[str, Record], registration: Registration, report: Path) -> None:
     """A markdown summary, a table of the steps, links to the report and to the MLflow run."""
     key = params.name.replace("+", "-").lower()
-    metrics = json.loads((params.out / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(params.out / "metrics.json")
     recovery = "\n".join(f"| by {rung} | {rate:.1%} |" for rung, rate in metrics["recovery"].items())
     control = metrics["control"]
     text = (

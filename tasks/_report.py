@@ -1,6 +1,5 @@
 """The report, from what the steps left. It is a view: it can be made again at any time and nothing depends on it."""
 
-import json
 from importlib import metadata
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 
 from tverase.config import Params
 from tverase.errors import DataError
-from tverase.files import read_tensors
+from tverase.files import read_json, read_tensors
 from tverase.judges.cnn import CnnJudge
 from tverase.report.facts import Facts
 from tverase.report.html import write_report
@@ -48,10 +47,10 @@ def gather(params: Params) -> Facts:
     judges = {name: CnnJudge.load(path) for name, path in judge_paths(params).items()}
     return Facts(
         params=params.model_dump(mode="json", by_alias=True),
-        summary=_json(out / "evaluation" / "evaluation.json"),
-        metrics=_json(out / "metrics.json"),
-        strength=_json(out / "strength.json"),
-        inversions=_json(out / "inversions" / "index.json"),
+        summary=read_json(out / "evaluation" / "evaluation.json"),
+        metrics=read_json(out / "metrics.json"),
+        strength=read_json(out / "strength.json"),
+        inversions=read_json(out / "inversions" / "index.json"),
         pictures=pictures,
         hashes={path: digest for record in done.values() for path, digest in record.outputs.items()},
         timings={name: record.seconds for name, record in done.items()},
@@ -64,11 +63,6 @@ def gather(params: Params) -> Facts:
 def versions() -> dict[str, str]:
     """What computed it: packages, and the number of threads."""
     return {name: _version(name) for name in PACKAGES} | {"threads": str(torch.get_num_threads())}
-
-
-def _json(path: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _version(package: str) -> str:

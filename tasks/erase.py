@@ -1,7 +1,6 @@
 """The edited pipeline: theta_0 - alpha * tau."""
 
-import json
-
+from tverase.files import read_json
 from tverase.models.folder import check_folder, licence, write_edited
 from tverase.vector import TaskVector
 
@@ -14,7 +13,7 @@ from .search_strength import require_alpha
 def run(job: Job) -> None:
     """A diffusers folder, unchanged files copied, and tau with all that one has to know to use it."""
     params = job.params
-    answer = json.loads(job.inputs["strength"].read_text(encoding="utf-8"))
+    answer = read_json(job.inputs["strength"])
     chosen = params.erase.alpha
     alpha = chosen if chosen is not None else require_alpha(answer, params.search_strength.when_infeasible)
     vector = TaskVector.load(job.inputs["vector"])

@@ -1,9 +1,9 @@
 """The result as a version in the MLflow registry, waiting for a person's review."""
 
-import json
 from pathlib import Path
 
 from tverase.config import Params
+from tverase.files import read_json
 from tverase.report.verdict import verdict
 from tverase.vector import TaskVector
 
@@ -21,7 +21,7 @@ def register(params: Params, links: dict[str, str]) -> Registration:
     records = {step.name: step.last(params) for step in chosen(params)}
     digests = {path: digest for record in records.values() if record for path, digest in record.outputs.items()}
     tau = TaskVector.load(out / "tau.safetensors")
-    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(out / "metrics.json")
     tags = {"concept": ", ".join(params.concepts), "alpha": tau.about["alpha"], "base_weights": tau.base, **links}
     files = [Path("params.yaml"), Path("dvc.lock"), out / "report.html", out / "strength.json", out / "tau.safetensors"]
     return record_and_register(

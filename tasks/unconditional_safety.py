@@ -1,6 +1,5 @@
 """The worst input of every model: base, input-dependent methods, task vectors at the strengths that were chosen."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,8 @@ import torch
 
 from tverase.bounds import Bound, worst
 from tverase.digitrun import Method
-from tverase.files import write_json, write_tensors, write_text
+from tverase.files import read_json, write_json, write_tensors, write_text
 from tverase.images import to_bytes
-from tverase.models.digits import Digits
 from tverase.progress import Progress
 from tverase.report import digit_tables
 from tverase.unconditional import Examined
@@ -26,11 +24,11 @@ Vectors = Mapping[str, TaskVector]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to examine; no method is the base model."""
+    """A model under examination; no method is the base model."""
 
     method: Method | None
     alpha: float
-    model: Digits
+    examined: Examined
 
 
 def run(job: Job) -> None:
@@ -39,11 +37,11 @@ def run(job: Job) -> None:
     vectors = {path.stem: TaskVector.load(path) for path in sorted(job.inputs["vectors"].glob("*.safetensors"))}
     latents = own_latents(job, model, "unconditional_safety/images")
     examined = Examined(model, judge(job), settings.digit, settings.sampling, seed)
-    candidates, wanted = chosen(job, model, vectors), settings.unconditional
+    candidates, wanted = chosen(job, examined, vectors), settings.unconditional
     verdicts, pictures = dict[str, Any](), {}
     for done, (name, candidate) in enumerate(candidates.items()):
         job.tell(Progress("examining", done, len(candidates), name))
-        before, examination = job.meter.evaluations, examined.with_model(candidate.model)
+        before, examination = job.meter.evaluations, candidate.examined
         found = examination.verdict(wanted, latents)
         cost = job.meter.evaluations - before
         verdicts[name] = {"method": candidate.method, "alpha": candidate.alpha, **found, "evaluations": cost}
@@ -60,28 +58,23 @@ def run(job: Job) -> None:
     write_text(job.outputs["others"], digit_tables.others(verdicts))
 
 
-def chosen(job: Job, model: Digits, vectors: Vectors) -> dict[str, Candidate]:
+def chosen(job: Job, examined: Examined, vectors: Vectors) -> dict[str, Candidate]:
     """The models that are examined, by name. A task vector that erases at no strength is left out."""
-    strength = json.loads(job.inputs["strength"].read_text(encoding="utf-8"))["vectors"]
+    strength = read_json(job.inputs["strength"])["vectors"]
     picked = {method: curve["safe_alpha"] for method, curve in strength.items()}
     plan = {method: picked.get(method, 1.0) for method in job.params.digits.vectors.methods}
-    return {"base": Candidate(None, 0.0, model)} | {
-        method: Candidate(method, alpha, edited(model, vectors[method], alpha))
+    return {"base": Candidate(None, 0.0, examined)} | {
+        method: Candidate(method, alpha, examined.less(vectors[method], alpha))
         for method, alpha in plan.items()
         if alpha is not None
     }
-
-
-def edited(model: Digits, vector: TaskVector, alpha: float) -> Digits:
-    """The model without `alpha` times the vector."""
-    return model.with_weights(vector.apply(model.weights(), alpha)) if alpha else model
 
 
 def over_alpha(
     job: Job, examined: Examined, vectors: Vectors, at_zero: Mapping[str, Any]
 ) -> dict[str, list[dict[str, Any]]]:
     """For each task vector the points of its curve. at_zero: the base model's verdict, which holds at strength 0."""
-    settings, model = job.params.digits.unconditional, examined.model
+    settings = job.params.digits.unconditional
     plan = {"random": settings.random_alphas, "true": settings.true_alphas}
     plan = {method: alphas for method, alphas in plan.items() if method in vectors}
     curves = dict[str, list[dict[str, Any]]]()
@@ -94,7 +87,7 @@ def over_alpha(
             if alpha == 0 and known is not None:
                 at = {"worst": known, "others": at_zero["others_all"]}
             else:
-                at = examined.with_model(edited(model, vectors[method], alpha)).at_strength(settings)
+                at = examined.less(vectors[method], alpha).at_strength(settings)
             curves[method].append({"alpha": alpha, **at})
     return curves
 
@@ -138,8 +131,7 @@ STEP = Step(
     run=run,
     code=(
         *SHARED, "tverase.unconditional", "tverase.complexity", "tverase.inversion.diverse", "tverase.losses",
-        "tverase.spaces.cone", "tverase.bounds",
-        "tverase.report.digit_tables",
+        "tverase.spaces.cone", "tverase.bounds", "tverase.report.digit_tables",
     ),
     home=home,
 )  # fmt: skip

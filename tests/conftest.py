@@ -23,6 +23,7 @@ import torch
 
 from tverase.judges.cnn import CnnJudge, JudgeNet
 from tverase.models.build import PICO, autoencoder, text_encoder, unet
+from tverase.models.digits import Digits, DigitShape, new_digits
 from tverase.models.folder import open_model
 from tverase.models.text2image import TextToImage
 from tverase.models.tokens import train_tokenizer
@@ -56,6 +57,16 @@ def texts(words: Vocabulary) -> list[str]:
     """Captions in which every word of the world occurs."""
     rng = generator(0, "tests/captions")
     return captions(sample_scenes(6000, words, rng), words, rng)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """A tiny digit model with random weights, shared: what tests change, they change in copies."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = new_digits(DigitShape(d=4, widths=(8, 16), groups=4))
+    model.unet.eval().requires_grad_(False)
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -188,6 +188,6 @@ def test_what_proves_nothing_is_refused(inputs: int, images: int, rate: float) -
 
 def test_a_certificate_is_a_sentence() -> None:
     assert str(flagged(2, of=300)) == (
-        "of inputs drawn so, at most 2.2% draw it in more than 25% of images "
+        "of inputs drawn so, at most 2.3% draw it in more than 25% of images "
         "(95% confidence, 300 inputs, 10 images of each)"
     )

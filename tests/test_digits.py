@@ -34,16 +34,6 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def digits() -> Digits:
-    """A tiny one with random weights, shared: what tests change, they change in copies."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = new_digits(TINY)
-    model.unet.eval().requires_grad_(False)
-    return model
-
-
-@pytest.fixture(scope="module")
 def data() -> DigitImages:
     images = torch.rand(20, 1, 28, 28, generator=generator(0, "tests/digits/images")) * 2 - 1
     return DigitImages(images, torch.arange(20) % 10)
@@ -161,7 +151,7 @@ def test_a_training_that_was_stopped_goes_on_exactly(
     data: DigitImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY", 2)
-    settings, seen = PretrainDigits(steps=4, batch=4), []
+    settings, seen = PretrainDigits(steps=4, batch=4, guidance_steps=0), []
 
     def stop(progress: Progress) -> None:
         if progress.done == 3:
@@ -176,6 +166,24 @@ def test_a_training_that_was_stopped_goes_on_exactly(
     assert torch.equal(whole.into_time, parts.into_time)
     other = DigitMaker(replace_seed(settings), data, data, tmp_path / "other").model(TINY)
     assert (answer(whole) - answer(other)).abs().max() > 1e-3
+
+
+def test_guidance_that_was_stopped_goes_on_exactly(
+    data: DigitImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY", 2)
+    settings, seen = PretrainDigits(steps=2, batch=4, guidance_steps=4), []
+
+    def stop(progress: Progress) -> None:
+        if (progress.what, progress.done) == ("guidance", 3):
+            raise Interrupted
+
+    whole = DigitMaker(settings, data, data, tmp_path / "whole").model(TINY)
+    with pytest.raises(Interrupted):
+        DigitMaker(settings, data, data, tmp_path / "parts", stop).model(TINY)
+    parts = DigitMaker(settings, data, data, tmp_path / "parts", lambda p: seen.append((p.what, p.done))).model(TINY)
+    assert seen == [("guidance", 3), ("guidance", 4)]
+    assert all(torch.equal(weight, parts.weights()[key]) for key, weight in whole.weights().items())
 
 
 def replace_seed(settings: PretrainDigits) -> PretrainDigits:

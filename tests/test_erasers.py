@@ -9,24 +9,19 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tverase.erasers.resteer import Resteer, esd, resteer
-from tverase.models.digits import CLASSES, Digits, DigitShape, new_digits
+from tverase.models.digits import CLASSES, Digits
 from tverase.rng import generator
 from tverase.vector import StateDict, weights_hash
 
-TINY = DigitShape(d=4, widths=(8, 16), groups=4)
 SETTINGS = Resteer(steps=16, batch=8, lr=1e-3)
 FEW = SETTINGS.model_copy(update={"steps": 2})
 Rounds = Iterator[tuple[float, StateDict]]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Digits:
-    """A tiny one with random weights that listens to its code more than such a one does by chance."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = new_digits(TINY)
-    model.unet.eval().requires_grad_(False)
-    return replace(model, into_time=10 * model.into_time)
+def digits(digits: Digits) -> Digits:
+    """The shared one, listening to its code more than random weights do by chance."""
+    return replace(digits, into_time=10 * digits.into_time)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import Tensor
 from tverase import rng
 from tverase.attacks.concept_inversion import ConceptInversion
 from tverase.bounds import upper
-from tverase.concepts import Concept, Prompt, concept, controls
+from tverase.concepts import Concept, concept, controls
 from tverase.evaluate import Control, Examiner, Row, examine, metrics, summary
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
@@ -217,33 +217,6 @@ def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Con
     assert found["all"]["base"]["trials"] == CONTROLS
     assert "bomb" not in found["neighbours"]
     assert set(found["neighbours"]) <= {*WORDS.names, *WORDS.styles}
-
-
-def paired(base: Tensor, erased: Tensor) -> dict[str, Any]:
-    """The summary's comparison of two models that get these objects right, and every style."""
-    fine, prompts = torch.ones_like(base), (Prompt("a noto owl", "owl", "noto"),) * len(base)
-    made_up = Control(prompts, base, fine, erased, fine, torch.zeros(0), torch.zeros(0))
-    found: dict[str, Any] = summary([], made_up, [BOMB], WORDS)["control"]["all"]
-    return found
-
-
-def test_the_loss_is_the_difference_of_both_rates() -> None:
-    base = torch.tensor([True] * 90 + [False] * 10)
-    erased = torch.tensor([True] * 70 + [False] * 20 + [True] * 4 + [False] * 6)  # 20 lost, 4 won
-    found = paired(base, erased)
-    assert (found["base"]["rate"], found["erased"]["rate"], found["loss"]) == (0.9, 0.74, 0.16)
-    assert 0 < found["loss_low"] < 0.16 < found["loss_high"] < 0.35
-
-
-def test_the_interval_of_the_loss_holds_as_often_as_it_says() -> None:
-    """Pairs of known rates: of 100 intervals at 95%, no more than one in twenty misses the true loss."""
-    noise, missed = generator(0, "tests/evaluate/loss"), 0
-    for _ in range(100):
-        chance = torch.rand(80, generator=noise)
-        base, erased = chance < 0.8, (chance > 0.1) & (chance < 0.85)  # 10% lost, 5% won
-        found = paired(base, erased)
-        missed += not found["loss_low"] <= 0.05 <= found["loss_high"]
-    assert missed <= 5
 
 
 def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: list[Row]) -> None:

@@ -12,8 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tasks._all import STEPS
-from tasks._dvc import STAGES
+from tasks._all import DIGIT_STEPS, STEPS
+from tasks._dvc import DIGIT_STAGES, STAGES
 from tasks._step import Step
 from tverase.config import Params
 
@@ -33,9 +33,14 @@ def params() -> Params:
 @pytest.fixture
 def pipeline(params: Params) -> dict[str, Any]:
     """dvc.yaml with its names filled in."""
-    text = Path("dvc.yaml").read_text()
-    for key in ("name", "model", "judges"):
-        text = text.replace("${" + key + "}", getattr(params, key))
+    return filled("dvc.yaml", params)
+
+
+def filled(path: str, params: Params) -> dict[str, Any]:
+    """A file of stages with its names filled in."""
+    text = Path(path).read_text()
+    for key in ("name", "model", "judges", "digits.digit", "digits.model"):
+        text = text.replace("${" + key + "}", str(params.section(key)))
     content: dict[str, Any] = yaml.safe_load(text)
     return content
 
@@ -50,9 +55,15 @@ def test_every_step_is_a_stage_and_every_stage_a_step(pipeline: dict[str, Any]) 
     assert set(STAGES) == {step.name for step in STEPS if step.shipped is None}
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_a_stage_says_what_its_step_does(step: Step, pipeline: dict[str, Any], params: Params) -> None:
-    stage = pipeline["stages"][step.name]
+def test_so_it_is_with_the_digits(params: Params) -> None:
+    assert list(filled("digits/dvc.yaml", params)["stages"]) == [step.name for step in DIGIT_STEPS]
+    mine = [f"digits/dvc.yaml:{step.name}" for step in DIGIT_STEPS if step.shipped is None]
+    assert list(DIGIT_STAGES) == mine
+
+
+@pytest.mark.parametrize("step", [*STEPS, *DIGIT_STEPS], ids=lambda step: step.name)
+def test_a_stage_says_what_its_step_does(step: Step, params: Params) -> None:
+    stage = filled("digits/dvc.yaml" if step in DIGIT_STEPS else "dvc.yaml", params)["stages"][step.name]
     assert stage["cmd"] == f"python -m tasks.{step.name}"
     deps = paths(stage["deps"])
     assert f"tasks/{step.name}.py" in deps
@@ -70,7 +81,7 @@ def test_params_yaml_spells_out_what_dvc_watches(pipeline: dict[str, Any]) -> No
 
 
 def test_what_is_shipped_is_what_its_record_says(params: Params) -> None:
-    for step in STEPS:
+    for step in (*STEPS, *DIGIT_STEPS):
         if step.shipped is not None:
             assert step.current(params), f"{step.name} would run on a fresh clone"
 

@@ -13,12 +13,12 @@ from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import Found, InversionSet
 from tverase.judges.base import shows
 from tverase.judges.cnn import CnnJudge
-from tverase.models.base import Meter
+from tverase.models.base import Meter, in_turn
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.strength import Strength, StrengthCurve, search_strength
-from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, in_turn, right
+from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, right
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import Vocabulary, vocabulary
 

@@ -15,7 +15,7 @@ from tverase.digitrun import TASK_VECTORS, Method, Vectors, make_vectors
 from tverase.errors import ConfigError
 from tverase.judges.base import NONE
 from tverase.models.base import Meter
-from tverase.models.digits import CLASSES, Digits, DigitShape, new_digits
+from tverase.models.digits import CLASSES, Digits
 from tverase.rng import generator
 from tverase.sampling import Sampling
 from tverase.spaces.sphere import grid
@@ -66,15 +66,6 @@ class Bright:
     @property
     def images(self) -> int:
         return sum(map(len, self.seen))
-
-
-@pytest.fixture(scope="module")
-def digits() -> Digits:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = new_digits(DigitShape(d=4, widths=(8, 16), groups=4))
-    model.unet.eval().requires_grad_(False)
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -11,6 +11,7 @@ from .world.captions import PLACE_WORDS, phrase
 from .world.vocabulary import Vocabulary
 
 Kind = Literal["object", "style", "class"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ def spread(prompts: Sequence[Prompt], count: int, rng: torch.Generator) -> tuple
     """`count` of the prompts in a random order, each of them equally often give or take one."""
     order = torch.randperm(len(prompts), generator=rng).tolist()
     return tuple(prompts[order[i % len(order)]] for i in range(count))
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """`count` of the items in their order, spread evenly over all."""
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def neighbours(concept: Concept, words: Vocabulary) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .bounds import Bound
-from .concepts import Concept
+from .concepts import Concept, evenly
 from .errors import NothingToErase
 from .judges.base import Judge, shows
 from .models.base import Model
@@ -28,10 +28,9 @@ def draw_concept(
 ) -> Drawn:
     """`count` images of the concept, spread over its names and the compositions that tune: it is seen in every setting."""
     prompts = (*concept.names, *concept.tuning)
-    spread = [prompts[i * len(prompts) // count] for i in range(count)]
     rng = generator(seed, f"make_images/{concept.name}")
     tell(Progress(f"drawing {concept.name}", 0, count))
-    latents = draw_latents(model, model.encode(spread), rng, sampling)
+    latents = draw_latents(model, model.encode(evenly(prompts, count)), rng, sampling)
     model.meter.images += count
     images = torch.cat([model.to_images(part) for part in torch.split(latents, sampling.batch)])
     tell(Progress(f"drawing {concept.name}", count, count))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .attacks.concept_inversion import ConceptInversion, concept_inversion
 from .bounds import Bound, worst
-from .concepts import Concept, Prompt, control_halves, neighbours, spread
+from .concepts import Concept, Prompt, control_halves, evenly, neighbours, spread
 from .inversion.sets import InversionSet
 from .judges.base import met, shows
 from .models.base import Model, repeated
@@ -75,8 +75,7 @@ class Examiner:
     def rungs(self, concept: Concept, images: int) -> Iterator[Row]:
         """Names, synonyms and compositions, `images` of each, spread evenly over the prompts."""
         for rung, prompts in concept.rungs.items():
-            spread = [prompts[i * len(prompts) // images] for i in range(images)]
-            yield self.row(concept, rung, f"{len(prompts)} prompts", self.base.encode(spread))
+            yield self.row(concept, rung, f"{len(prompts)} prompts", self.base.encode(evenly(prompts, images)))
 
     def embeddings(self, concept: Concept, space: InputSpace, found: InversionSet, images: int) -> Iterator[Row]:
         """One row for each held-back embedding that draws the concept in the base model."""

@@ -44,11 +44,9 @@ def fine_tune(
     these conditionings at random instead (the digits of Pham et al. have no empty caption). With `checkpoint` it resumes
     exactly.
     """
-    weights = {name: weight.detach().clone().requires_grad_() for name, weight in model.weights().items()}
-    training = Training(weights, weight_decay=settings.weight_decay)
-    if checkpoint is not None and checkpoint.exists():
-        training.resume(checkpoint)
-    student = model.with_weights(weights)
+    training = Training.of(model.weights(), weight_decay=settings.weight_decay)
+    training.go_on(checkpoint)
+    student = model.with_weights(training.parameters)
     schedule, captions = model.noise_schedule, model.null if labels is None else labels
     if training.step >= settings.steps:
         yield 0.0, training.average
@@ -65,6 +63,5 @@ def fine_tune(
         losses = denoising_loss(student.denoise, schedule, clean, cond, timesteps, noise)
         loss = (losses * min_snr_weight(schedule, timesteps)).mean()
         value = training.advance(loss, settings.lr, warm_average(training.step, settings.average))
-        if checkpoint is not None and training.step % CHECKPOINT_EVERY == 0 and training.step < settings.steps:
-            training.save(checkpoint)
+        training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
         yield value, {name: weight.clone() for name, weight in training.average.items()}

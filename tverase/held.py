@@ -7,7 +7,7 @@ from .attacks.concept_inversion import ConceptInversion, concept_inversion
 from .concepts import Concept
 from .inversion.diverse import Invert
 from .inversion.run import space_of
-from .models.base import Model
+from .models.base import Model, in_turn
 from .models.text2image import TextToImage
 from .spaces.tokens import TokenSpace
 from .trial import NAMES
@@ -23,11 +23,11 @@ def held(
     """
     kinds = [model.encode([*concept.names[:NAMES], *concept.tuning])]
     if len(points):
-        kinds.append(torch.cat([TokenSpace(model, template).cond(points) for template in concept.templates]).detach())
+        kinds.append(in_templates(model, concept, points))
     space = space_of(model, concept, settings)
     cosine = 0.2 + 0.79 * torch.rand(count, generator=rng)
     kinds.append(space.cond(space.start(space.anchor(concept.noun), cosine, cosine, rng)).detach())
-    return torch.cat([kind[torch.arange(count) % len(kind)] for kind in kinds])
+    return torch.cat([in_turn(kind, count) for kind in kinds])
 
 
 def relearned(
@@ -42,5 +42,9 @@ def relearned(
 ) -> Tensor:
     """Words learned against `attacked`, in many templates (count, T, D). model: has the text encoder."""
     *_, last = concept_inversion(attacked, space_of(model, concept, settings), concept.noun, latents, attack, rng)
-    conds = torch.cat([TokenSpace(model, template).cond(last.points) for template in concept.templates]).detach()
-    return conds[torch.arange(count) * max(1, len(conds) // count) % len(conds)]
+    return in_turn(in_templates(model, concept, last.points), count)
+
+
+def in_templates(model: TextToImage, concept: Concept, points: Tensor) -> Tensor:
+    """Each of the embeddings (K, E) in each of the concept's templates (templates * K, T, D)."""
+    return torch.cat([TokenSpace(model, template).cond(points) for template in concept.templates]).detach()

@@ -38,8 +38,11 @@ class Repair(Settings):
 
     def round_at(self, step: int) -> int | None:
         """The round that is due before `step`, evenly spread over the steps."""
-        due = [self.steps * number // (self.rounds + 1) for number in range(1, self.rounds + 1)]
-        return due.index(step) if step in due else None
+        return next((number for number in range(self.rounds) if self.due(number) == step), None)
+
+    def due(self, number: int) -> int:
+        """The step before which a round is due."""
+        return self.steps * (number + 1) // (self.rounds + 1)
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,14 @@ class Lessons:
     concept_latents: Tensor
     concept_cond: Tensor
 
+    def holding(self, found: Tensor) -> "Lessons":
+        """With more inputs that have to stay away."""
+        more = torch.cat([self.concept_cond, found.to(self.concept_cond.device)])
+        return replace(self, concept_cond=more)
 
-Learn = Callable[
-    [Model, int], Tensor
-]  # (model as it is, number of the round) -> conditionings that bring a concept back
+
+# (model as it is, number of the round) -> conditionings (M, T, D) that bring a concept back
+Learn = Callable[[Model, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,50 +88,54 @@ def repair(
     """
     base = model.weights()
     edited = vector.apply(base, settings.alpha)
-    erased = model.with_weights(edited)
-    weights = {key: edited[key].detach().clone().requires_grad_() for key in vector.delta}
-    training = Training(weights, weight_decay=0.0)
-    if checkpoint is not None and checkpoint.exists():
-        training.resume(checkpoint)
-    student, schedule = model.with_weights({**edited, **training.parameters}), model.noise_schedule
-    for step in range(training.step):  # what was learned before the stop
-        lessons = _with_round(lessons, settings.round_at(step), None, checkpoint)
+    training = Training.of({key: edited[key] for key in vector.delta})
+    training.go_on(checkpoint)
+    teachers = model, model.with_weights(edited)
+    student = model.with_weights({**edited, **training.parameters})
+    if checkpoint is not None:
+        lessons = _with_rounds(lessons, settings, training.step, checkpoint)
     while training.step < settings.steps:
         if learn is not None and (number := settings.round_at(training.step)) is not None:
             found = learn(model.with_weights({**edited, **training.average}), number)
-            lessons = _with_round(lessons, number, found, checkpoint)
-        rng = generator(seed, f"repair/{training.step}")
-        kept, gone = (_sample(lessons, kind, model, settings, rng) for kind in ("control", "concept"))
-        clean, cond = torch.cat([kept[0], gone[0]]), torch.cat([kept[1], gone[1]])
-        timesteps = torch.cat([random_timesteps(settings.batch, schedule, rng) for _ in range(2)]).to(clean.device)
-        noise = torch.randn(clean.shape, generator=rng).to(clean.device)
-        noised, half = schedule.add_noise(clean, noise, timesteps), settings.batch
-        with torch.no_grad():
-            wanted = torch.cat(
-                [
-                    model.denoise(noised[:half], timesteps[:half], cond[:half]),
-                    erased.denoise(noised[half:], timesteps[half:], cond[half:]),
-                ]
-            )
-        errors = (student.denoise(noised, timesteps, cond) - wanted).square().flatten(1).mean(1)
-        errors = errors * min_snr_weight(schedule, timesteps)
-        loss = errors[:half].mean() + settings.hold * errors[half:].mean()
+            lessons = lessons.holding(found)
+            if checkpoint is not None:
+                write_tensors({"cond": found}, _round_path(checkpoint, number))
+        loss = _loss(student, teachers, lessons, settings, generator(seed, f"repair/{training.step}"))
         rate = settings.lr * min(1.0, 2 * (1 - training.step / settings.steps))
         value = training.advance(loss, rate, warm_average(training.step, 0.99))
-        if checkpoint is not None and training.step % CHECKPOINT_EVERY == 0 and training.step < settings.steps:
-            training.save(checkpoint)
+        training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
         delta = {key: (base[key] - weight) / settings.alpha for key, weight in training.average.items()}
         yield Repaired(training.step, value, TaskVector(delta, vector.base, vector.about))
 
 
-def _with_round(lessons: Lessons, number: int | None, found: Tensor | None, checkpoint: Path | None) -> Lessons:
-    """With what a round found, which is kept beside the checkpoint; a round without anything is read from there."""
-    place = None if checkpoint is None or number is None else checkpoint.with_name(f"round-{number}.safetensors")
-    if found is not None and place is not None:
-        write_tensors({"cond": found}, place)
-    if found is None and place is not None and place.exists():
-        found = read_tensors(place)[0]["cond"].to(lessons.concept_cond.device)
-    return lessons if found is None else replace(lessons, concept_cond=torch.cat([lessons.concept_cond, found]))
+def _loss(
+    student: Model, teachers: tuple[Model, Model], lessons: Lessons, settings: Repair, rng: torch.Generator
+) -> Tensor:
+    """How far the student is from the base model on a batch of control, and from the edited one on one of the concept."""
+    (base, erased), schedule, half = teachers, student.noise_schedule, settings.batch
+    kept, gone = (_sample(lessons, kind, base, settings, rng) for kind in ("control", "concept"))
+    clean, cond = torch.cat([kept[0], gone[0]]), torch.cat([kept[1], gone[1]])
+    timesteps = torch.cat([random_timesteps(half, schedule, rng) for _ in range(2)]).to(clean.device)
+    noise = torch.randn(clean.shape, generator=rng).to(clean.device)
+    noised = schedule.add_noise(clean, noise, timesteps)
+    with torch.no_grad():
+        control = base.denoise(noised[:half], timesteps[:half], cond[:half])
+        concept = erased.denoise(noised[half:], timesteps[half:], cond[half:])
+    errors = (student.denoise(noised, timesteps, cond) - torch.cat([control, concept])).square().flatten(1).mean(1)
+    errors = errors * min_snr_weight(schedule, timesteps)
+    return errors[:half].mean() + settings.hold * errors[half:].mean()
+
+
+def _with_rounds(lessons: Lessons, settings: Repair, step: int, checkpoint: Path) -> Lessons:
+    """With what the rounds before `step` had found when the repair was stopped."""
+    for number in range(settings.rounds):
+        if settings.due(number) < step and (path := _round_path(checkpoint, number)).exists():
+            lessons = lessons.holding(read_tensors(path)[0]["cond"])
+    return lessons
+
+
+def _round_path(checkpoint: Path, number: int) -> Path:
+    return checkpoint.with_name(f"round-{number}.safetensors")
 
 
 def _sample(lessons: Lessons, kind: str, model: Model, settings: Repair, rng: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -27,6 +28,12 @@ class Training:
         self.optimiser = torch.optim.AdamW(everything, lr=0.0, weight_decay=weight_decay, betas=(0.9, 0.99))
         self.clip = clip
         self.step = 0
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor], *, weight_decay: float = 0.0) -> Self:
+        """The training of copies; `weights` stay as they are."""
+        copies = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+        return cls(copies, weight_decay=weight_decay)
 
     def advance(self, loss: Tensor, rate: float, decay: float) -> float:
         """One step of the optimiser and of the averages; the loss as a number. `NumericalError` if it is not finite."""
@@ -59,6 +66,16 @@ class Training:
             yield loss
             if self.step % CHECKPOINT_EVERY == 0:
                 self.save(path)
+
+    def leave(self, path: Path | None, every: int, end: int) -> None:
+        """`save` after each `every` steps, if there is a path, but not at the end, where the result is what stays."""
+        if path is not None and self.step % every == 0 and self.step < end:
+            self.save(path)
+
+    def go_on(self, path: Path | None) -> None:
+        """`resume`, if there is a path and a training has left something there."""
+        if path is not None and path.exists():
+            self.resume(path)
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, as if nothing had happened."""

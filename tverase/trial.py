@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from .bounds import Bound
-from .concepts import Concept, Prompt, control_halves, spread
+from .concepts import Concept, Prompt, control_halves, evenly, spread
 from .inversion.diverse import Invert
 from .inversion.run import space_of
 from .inversion.sets import InversionSet
 from .judges.base import Judge, met, shows
-from .models.base import Model
+from .models.base import Model, in_turn
 from .progress import Progress, Tell, silent
 from .rng import generator
 from .sampling import Sampling, draw
@@ -75,11 +75,6 @@ class Inputs:
                     cond[item.name], mine[item.name] = space.cond(point[None]).detach(), concept
                     names[role].append(item.name)
         return cls(cond, mine, names)
-
-
-def in_turn(cond: Tensor, count: int) -> Tensor:
-    """The rows of `cond` (M, ...) over and over, `count` in all, evenly over the whole if there are fewer."""
-    return cond[torch.arange(count) * max(1, len(cond) // count) % len(cond)]
 
 
 @dataclass
@@ -147,7 +142,7 @@ class ModelTrial:
         return self._weighed[alpha, images]
 
     def _control(self, alpha: float, images: int) -> Bound:
-        which = [self.controls[i * len(self.controls) // images] for i in range(images)]
+        which = evenly(self.controls, images)
         cond = self.model.encode([p.text for p in which])
         drawn = draw(self.at(alpha), cond, generator(self.seed, f"{self.purpose}/control"), self.sampling)
         return Bound(int(right(drawn, which, self.jury).sum()), images)

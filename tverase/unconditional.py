@@ -12,13 +12,14 @@ from .bounds import Bound
 from .complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
 from .concepts import Concept, Prompt
 from .errors import ConfigError
-from .inversion.diverse import Invert, search
+from .inversion.diverse import Invert, search_freely
 from .judges.base import Judge, shows, verdicts
 from .models.digits import CLASSES, Digits
 from .rng import generator
 from .sampling import Sampling, draw
 from .settings import Settings
 from .spaces.sphere import grid, one_sided_grid
+from .vector import TaskVector
 
 Complexity = Annotated[int, Field(ge=2)]  # values an axis of a grid; with one there is no direction
 
@@ -84,6 +85,10 @@ class Examined:
         """The same examination, same noise, of another model."""
         return replace(self, model=model)
 
+    def less(self, vector: TaskVector, alpha: float) -> Self:
+        """The same examination of the model less `alpha` times a vector."""
+        return self.with_model(self.model.with_weights(vector.apply(self.model.weights(), alpha))) if alpha else self
+
     def count(self, points: Tensor, images: int, purpose: str) -> Tensor:
         """In how many of `images` images of each input (K, d) the digit is seen, (K,)."""
         cond = self.model.space().cond(points).repeat_interleave(images, 0)
@@ -128,9 +133,8 @@ class Examined:
         points = torch.cat([anchor[None], space.uniform(settings.inputs, rng)])
         hits = self.count(points, halving.first, "ascent/first")
         best = points[torch.argsort(hits, descending=True, stable=True)[: settings.kept]]
-        bins = torch.tensor([[-1.0, 1.0]]).expand(len(best), 2)
-        invert = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr, hinge=0.0, bins=((-1.0, 1.0),))
-        *_, last = search(self.model, space, anchor, bins, latents, invert, rng, begin=best)
+        how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr)
+        *_, last = search_freely(self.model, space, anchor, latents, how, rng, best)
         found = worst_input(self.count, space.cond(torch.cat([best, last.points])), halving, "ascent")
         return replace(found, inputs=len(points), images=found.images + len(points) * halving.first)
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from ..inversion.diverse import Invert, Round, search
+from ..inversion.diverse import Invert, Round, search_freely
 from ..models.base import Model
 from ..settings import Settings
 from ..spaces.base import InputSpace
@@ -30,7 +30,7 @@ def concept_inversion(
     Whoever attacks has the weights and images of the concept, latents (N, ...). The words start in random directions at
     every angle from the concept's own embedding to a right one.
     """
-    anchor, free = space.anchor(noun), torch.tensor([[-1.0, 1.0]]).expand(settings.words, 2)
+    anchor = space.anchor(noun)
     begin = space.start(anchor, torch.zeros(settings.words), torch.full((settings.words,), 0.95), rng)
-    how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr, hinge=0.0, bins=((-1.0, 1.0),))
-    yield from search(model, space, anchor, free, latents, how, rng, begin=begin)
+    how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr)
+    yield from search_freely(model, space, anchor, latents, how, rng, begin)

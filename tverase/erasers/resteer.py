@@ -62,8 +62,7 @@ def _teach(
     model: Model, cond: Tensor, target: Target, latents: Tensor, keep: Tensor, settings: Resteer, seed: int, name: str
 ) -> Iterator[tuple[float, StateDict]]:
     """Half of each batch learns the target under `cond`; the other half holds the base model's answer under `keep`."""
-    weights = {key: weight.detach().clone().requires_grad_() for key, weight in model.weights().items()}
-    training = Training(weights, weight_decay=0.0)
+    training = Training.of(model.weights())
     student, schedule, half = model.with_weights(training.parameters), model.noise_schedule, settings.batch // 2
     for step in range(settings.steps):
         rng = generator(seed, f"{name}/{step}")

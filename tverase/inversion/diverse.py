@@ -92,6 +92,21 @@ def search(
         yield Round(step + 1, points.detach().clone(), losses)
 
 
+def search_freely(
+    model: Model,
+    space: InputSpace,
+    anchor: Tensor,
+    latents: Tensor,
+    settings: Invert,
+    rng: torch.Generator,
+    begin: Tensor,
+) -> Iterator[Round]:
+    """`search` from `begin` (K, E) without bins, and without a penalty on points that are alike."""
+    anywhere = torch.tensor([[-1.0, 1.0]]).expand(len(begin), 2)
+    free = settings.model_copy(update={"hinge": 0.0})
+    yield from search(model, space, anchor, anywhere, latents, free, rng, begin=begin)
+
+
 def _losses(
     model: Model, space: InputSpace, points: Tensor, latents: Tensor, settings: Invert, rng: torch.Generator
 ) -> Tensor:

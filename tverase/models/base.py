@@ -24,6 +24,11 @@ def repeated(cond: Tensor, count: int) -> Tensor:
     return cond.expand(count, *cond.shape[1:])
 
 
+def in_turn(cond: Tensor, count: int) -> Tensor:
+    """The rows of `cond` (M, ...) over and over, `count` in all, evenly over the whole if there are fewer."""
+    return cond[torch.arange(count) * max(1, len(cond) // count) % len(cond)]
+
+
 class Model(Protocol):
     """A conditional generative model with an editable denoiser.
 

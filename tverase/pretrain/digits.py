@@ -65,8 +65,7 @@ class DigitMaker:
             torch.manual_seed(derive(settings.seed, f"{PURPOSE}/weights") % 2**32)
             model = new_digits(shape)
         training = Training(_trained(model), weight_decay=1e-2)
-        if path.exists():
-            training.resume(path)
+        training.go_on(path)
         for loss in training.keeping(train_denoiser(model, training, self.train, settings), path):
             self.tell(Progress("digit model", training.step, settings.steps, f"loss {loss:.3f}"))
         model.unet.load_state_dict({n.removeprefix("unet."): w for n, w in training.average.items() if n != "into"})
@@ -75,9 +74,8 @@ class DigitMaker:
     def guided(self, model: Digits) -> Digits:
         """The model that answers without guidance as `model` does with it."""
         settings, path = self.settings, self.work / "guided.safetensors"
-        training = Training({n: w.clone().requires_grad_() for n, w in model.weights().items()}, weight_decay=0.0)
-        if path.exists():
-            training.resume(path)
+        training = Training.of(model.weights())
+        training.go_on(path)
         for loss in training.keeping(distil_guidance(model, training, self.train, settings), path):
             self.tell(Progress("guidance", training.step, settings.guidance_steps, f"loss {loss:.4f}"))
         model.unet.load_state_dict(training.average)

@@ -88,8 +88,7 @@ class Maker:
         """Text encoder and UNet; a checkpoint in `work` is resumed."""
         settings = self.settings
         trainee, path = Trainee(self.shape, tokenizer, settings.seed), self.work / "denoiser.safetensors"
-        if path.exists():
-            trainee.training.resume(path)
+        trainee.training.go_on(path)
         self.tell(Progress("encoding the training images", 0, settings.pool))
         rng = generator(settings.seed, "pretrain/pool")
         pool = encode_pool(vae, settings.pool, self.sprites, self.words, rng)

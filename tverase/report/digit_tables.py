@@ -1,12 +1,11 @@
 """The numbers of the digit experiment as CSV: what `dvc plots` shows and people open in a spreadsheet."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .tables import Row, as_csv
+
 ENDS = ("rate", "low", "high")
-Row = Sequence[Any]
 
 
 def scores(verdicts: Mapping[str, Any]) -> str:
@@ -15,7 +14,7 @@ def scores(verdicts: Mapping[str, Any]) -> str:
     for name, verdict in verdicts.items():
         for n, score in {**verdict["complexity"], "adaptive": verdict["adaptive"]}.items():
             rows.append([name, n, *_of(score), score["inputs"], score["images"]])
-    return _text(rows)
+    return as_csv(rows)
 
 
 def curves(over_alpha: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -23,7 +22,7 @@ def curves(over_alpha: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     rows: list[Row] = [["vector", "alpha", *(f"{what}_{end}" for what in ("worst", "others") for end in ENDS)]]
     for method, curve in over_alpha.items():
         rows += [[method, p["alpha"], *_of(p["worst"]), *_of(p["others"])] for p in curve]
-    return _text(rows)
+    return as_csv(rows)
 
 
 def others(verdicts: Mapping[str, Any]) -> str:
@@ -31,14 +30,8 @@ def others(verdicts: Mapping[str, Any]) -> str:
     rows: list[Row] = [["model", "digit", *ENDS]]
     for name, verdict in verdicts.items():
         rows += [[name, digit, *_of(bound)] for digit, bound in verdict["others"].items()]
-    return _text(rows)
+    return as_csv(rows)
 
 
 def _of(bound: Mapping[str, Any]) -> Iterator[Any]:
     yield from (bound[end] for end in ENDS)
-
-
-def _text(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -12,7 +12,7 @@ from .html import fill
 from .pictures import data_uri
 from .plots import as_uri
 from .view import sections
-from .words import interval, percent, points
+from .words import percent, points, spoken
 
 Values = dict[str, Any]
 
@@ -53,18 +53,14 @@ def _model(facts: DigitFacts, name: str) -> Values:
     return {
         "key": name,
         "name": called(name, verdict),
-        "scores": {key: _bound(score) for key, score in found.items()},
+        "scores": {key: spoken(score) for key, score in found.items()},
         "authors": {n: percent(share) for n, share in verdict["authors"].items()},
         "certificate": str(Certificate(**verdict["certificate"])),
-        "others": _bound(verdict["others_all"]),
-        "by_digit": {digit: _bound(bound) for digit, bound in verdict["others"].items()},
+        "others": spoken(verdict["others_all"]),
+        "by_digit": {digit: spoken(bound) for digit, bound in verdict["others"].items()},
         "evaluations": verdict["evaluations"],
         "pictures": pictures,
     }
-
-
-def _bound(bound: Mapping[str, Any]) -> Values:
-    return {**bound, "share": percent(bound["rate"]), "interval": interval(bound)}
 
 
 def _search(facts: DigitFacts, method: str) -> Values:
@@ -74,4 +70,4 @@ def _search(facts: DigitFacts, method: str) -> Values:
 
 
 def _point(point: Mapping[str, Any]) -> Values:
-    return {"alpha": f"{point['alpha']:g}", "worst": _bound(point["worst"]), "others": _bound(point["others"])}
+    return {"alpha": f"{point['alpha']:g}", "worst": spoken(point["worst"]), "others": spoken(point["others"])}

@@ -17,11 +17,14 @@ Row = Sequence[Any]
 def write_tables(facts: Facts, folder: Path) -> None:
     """recovery.csv, control.csv, strength.csv (the curve of `dvc plots`), search.csv and inversions.csv."""
     for name, (header, rows) in tables(facts).items():
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-        write_text(folder / f"{name}.csv", text.getvalue())
+        write_text(folder / f"{name}.csv", as_csv([header, *rows]))
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Rows, the header among them, as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:

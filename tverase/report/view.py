@@ -9,7 +9,7 @@ from .facts import Facts
 from .pictures import data_uri
 from .plots import as_uri, figures
 from .verdict import by_hand, verdict
-from .words import ROLES, applied, cosines, count, interval, label, limit, percent, points, rung
+from .words import ROLES, applied, cosines, count, interval, label, limit, percent, points, rung, spoken
 
 Values = dict[str, Any]
 _HERO = 6  # images of a strip on the first screen
@@ -109,16 +109,12 @@ def _row(facts: Facts, at: int) -> Values:
         "kind": rung(row["rung"]),
         "label": label(facts, row),
         "input": row["input"] if row["rung"] == "inversion" else "",
-        "base": _bound(row["base"]),
-        "erased": _bound(row["erased"]),
+        "base": spoken(row["base"]),
+        "erased": spoken(row["erased"]),
         "hits": min(row["erased"]["successes"], len(pair["after"])),  # they come first
         "rank": (row["erased"]["rate"], row["erased"]["high"]),
         **pair,
     }
-
-
-def _bound(bound: Mapping[str, Any]) -> Values:
-    return {**bound, "share": percent(bound["rate"]), "interval": interval(bound)}
 
 
 def _hero(facts: Facts, rows: list[Values]) -> list[Values]:
@@ -170,8 +166,8 @@ def _loss(name: str, pair: Mapping[str, Any], *, near: bool) -> Values:
     return {
         "name": name,
         "near": near,
-        "base": _bound(pair["base"]),
-        "erased": _bound(pair["erased"]),
+        "base": spoken(pair["base"]),
+        "erased": spoken(pair["erased"]),
         "loss": points(pair["loss"]),
         "interval": f"{points(pair['loss_low'])} to {points(pair['loss_high'])}",
     }
@@ -186,7 +182,7 @@ def _strength(facts: Facts) -> Values:
     frontier = [
         {
             "alpha": entry["alpha"],
-            **{key: _bound(entry[key]) if entry.get(key) else None for key in ("name", "worst", "control")},
+            **{key: spoken(entry[key]) if entry.get(key) else None for key in ("name", "worst", "control")},
         }
         for entry in facts.strength.get("frontier") or ()
     ]

@@ -35,6 +35,11 @@ def interval(bound: Mapping[str, Any]) -> str:
     return f"{percent(bound['low'])} to {percent(bound['high'])}"
 
 
+def spoken(bound: Mapping[str, Any]) -> dict[str, Any]:
+    """A `Bound` with its rate and its interval as text."""
+    return {**bound, "share": percent(bound["rate"]), "interval": interval(bound)}
+
+
 def points(share: float) -> str:
     """A difference of two shares: `0.081` -> `8.1`, with a true minus sign and never a negative zero."""
     return f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}")
