@@ -120,7 +120,7 @@ def report(set_: Set = [], params: File = PARAMS, as_json: AsJson = False) -> No
     """Write the report of the last run again, and say where it is."""
     from tasks._report import write
 
-    path = write(_load(params, set_, ""))
+    path = write(_load(params, set_, ""), force=True)
     typer.echo(json.dumps({"report": str(path)}) if as_json else str(path))
 
 

@@ -27,8 +27,8 @@ def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None
     set_threads(params)
     records = run_steps(steps.chosen(params, start), params, force)
     report = write(params)
+    commit_if_params_are_in_git(params, records)
     registration = register(params, {"prefect.flow_run_id": str(flow_run.get_id() or "")})
-    commit_if_params_are_in_git(params)
     publish(params, records, registration, report)
     return {
         "steps": brief(records),

@@ -23,8 +23,8 @@ def unconditional_safety(params: Params, force: tuple[str, ...] = ()) -> dict[st
     set_threads(params)
     records = run_steps(steps.digit_steps(params), params, force)
     report = write(params)
+    commit_if_params_are_in_git(params, records, DIGIT_STAGES)
     run = register_run(params, {"prefect.flow_run_id": str(flow_run.get_id() or "")})
-    commit_if_params_are_in_git(params, DIGIT_STAGES)
     publish_digits(params, records, report)
     return {"steps": brief(records), "report": str(report), "run": run}
 

@@ -1,30 +1,34 @@
 """DVC is told what a flow has made, so that `dvc repro` finds nothing to do."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
 from tverase.config import Params
 from tverase.errors import TveraseError
+from tverase.files import sha256
 
-from ._step import STATE
+from ._step import STATE, Record
 
 STAGES = ("make_images", "finetune", "build_vector", "invert", "repair", "search_strength", "erase", "evaluate")
 
 DIGIT_STAGES = tuple(f"digits/dvc.yaml:{name}" for name in ("digit_vectors", "digit_strength", "unconditional_safety"))
 
 
-def commit_if_params_are_in_git(params: Params, stages: Sequence[str] = STAGES) -> bool:
+def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], stages: Sequence[str] = STAGES) -> bool:
     """`dvc commit` the run's stages, but only if params.yaml says what was run: DVC believes that file, not us.
 
-    Returns whether anything was committed. Without a DVC repository, or without DVC, nothing happens.
+    Returns whether anything was committed. Without a DVC repository, without DVC, or if just this was committed
+    before, nothing happens.
     """
     try:
-        if not Path(".dvc").is_dir() or params != Params.load(Path("params.yaml")):
+        if not Path(".dvc").is_dir() or params != Params.load(Path("params.yaml")) or _mark(records).exists():
             return False
     except TveraseError:
         return False
@@ -35,4 +39,18 @@ def commit_if_params_are_in_git(params: Params, stages: Sequence[str] = STAGES) 
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
         raise TveraseError(f"`dvc commit` failed: {last}. Run `dvc status` to see what DVC thinks is changed.")
+    mark = _mark(records)  # anew: the commit has written dvc.lock
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
     return True
+
+
+def _mark(records: Mapping[str, Record]) -> Path:
+    """A file whose name says what was committed: the steps' results, DVC's files and params.yaml, by content."""
+    files = [Path(folder) / name for folder in (".", "digits") for name in ("dvc.yaml", "dvc.lock")]
+    content = [
+        {str(path): sha256(path) for path in (*files, Path("params.yaml")) if path.exists()},
+        {name: [record.key, record.outputs] for name, record in records.items()},
+    ]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return STATE / "committed" / digest

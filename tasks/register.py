@@ -4,11 +4,10 @@ from pathlib import Path
 
 from tverase.config import Params
 from tverase.files import read_json
-from tverase.report.verdict import verdict
 from tverase.vector import TaskVector
 
 from ._all import chosen
-from ._report import gather
+from ._report import last_verdict
 from ._tracking import Registration, Request, lineage, record_and_register
 
 
@@ -46,5 +45,5 @@ def register(params: Params, links: dict[str, str]) -> Registration:
 
 def describe(params: Params) -> str:
     """What a reviewer reads first, as markdown: the report's verdict and where the rest is."""
-    answer = verdict(gather(params))
+    answer = last_verdict(params)
     return f"## {answer.title}\n\n{answer.why}\n\nThe whole report is among the run's artifacts: `report.html`."

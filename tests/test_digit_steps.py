@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
         "complexities": [2],
         "authors": [],
         "halving": {"first": 1, "finalists": 2, "fresh": 3},
-        "ascent": {"inputs": 3, "kept": 2, "steps": 1, "batch": 1},
+        "ascent": {"inputs": 3, "kept": 2, "turns": [0.2], "children": 1, "steps": 1, "batch": 1},
         "certify": {"inputs": 4, "images": 2},
         "others": 2,
         "random_alphas": [0, 1],

@@ -16,6 +16,7 @@ from flows import cli
 from flows.erase import erase_concept
 from tasks import erase, make_images, search_strength
 from tasks._all import MAKE_THE_MODEL, STEPS
+from tasks._report import write
 from tasks._tracking import configure
 from tverase.config import Params
 from tverase.errors import Infeasible
@@ -103,15 +104,27 @@ def test_a_version_waits_for_review(erased: dict[str, Any]) -> None:
     version = client.get_model_version_by_alias("tverase-bomb", "candidate")
     assert int(version.version) == erased["version"]
     assert version.run_id
-    assert client.get_run(version.run_id).data.tags["prefect.flow_run_id"]
+    tags = client.get_run(version.run_id).data.tags
+    assert tags["prefect.flow_run_id"]
+    assert tags["dvc.lock.sha256"] == sha256(Path("dvc.lock")), "the lock of another run was recorded"
 
 
 def test_a_second_call_does_nothing(erased: dict[str, Any], place: Path, params: Params) -> None:
-    before = outputs(place, params)
+    before, report = outputs(place, params), Path(erased["report"])
+    drawn = report.stat().st_mtime_ns
     again = erase_concept(params)
+    assert report.stat().st_mtime_ns == drawn, "the report was written again although nothing changed"
     assert all(step["reused"] for step in again["steps"].values())
     assert again["version"] == erased["version"], "the same content is not registered twice"
     assert outputs(place, params) == before
+
+
+def test_a_damaged_report_is_written_again(erased: dict[str, Any], params: Params) -> None:
+    report = Path(erased["report"])
+    before = report.read_bytes()
+    report.write_bytes(before[:1000])
+    assert write(params) == report
+    assert report.read_bytes() == before
 
 
 def test_a_lost_output_is_rebuilt_and_nothing_else(erased: dict[str, Any], place: Path, params: Params) -> None:

@@ -1,5 +1,6 @@
 """The sphere of the digit model: grids without a direction twice, codes that keep apart, the space that is searched."""
 
+import math
 from itertools import permutations, product
 
 import numpy as np
@@ -118,6 +119,16 @@ def test_the_space_of_inputs() -> None:
     assert longer.grad is not None
     assert longer.grad.abs().max() > 0
     assert nearest(codes, codes).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("angle", [0.1, 0.4, 1.5])
+def test_near_is_at_that_angle(angle: float) -> None:
+    space = Sphere(spread_codes(10, 4))
+    points = space.uniform(500, generator(0, "tests/near"))
+    turned = space.near(3 * points, angle, generator(0, "tests/turns"))
+    assert torch.allclose(turned.norm(dim=1), torch.ones(500), atol=1e-5)
+    assert torch.allclose((turned * points).sum(1), torch.full((500,), math.cos(angle)), atol=1e-4)
+    assert (turned - points * math.cos(angle)).mean(0).norm() < 0.2 * math.sin(angle), "to one side"
 
 
 def test_uniform_points_prefer_no_direction() -> None:

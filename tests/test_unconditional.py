@@ -28,7 +28,7 @@ SMALL = Unconditional(
     complexities=(2, 3),
     authors=(2,),
     halving=HALVING,
-    ascent=Ascent(inputs=5, kept=2, steps=2, batch=1),
+    ascent=Ascent(inputs=5, images=1, kept=2, turns=(0.3,), children=2, steps=2, batch=1),
     certify=Certify(inputs=8, images=2),
     others=2,
     curve_at=2,
@@ -162,9 +162,28 @@ def test_the_adaptive_search_counts_its_inputs_and_images(examined: Examined, ju
     latents = examined.model.to_latents(torch.rand(4, 1, 28, 28, generator=generator(0, "tests/own")) * 2 - 1)
     worst = examined.adaptive(latents, SMALL.ascent, HALVING)
     assert worst.images == judge.images == examined.model.meter.images
-    assert worst.inputs == 1 + SMALL.ascent.inputs
+    assert worst.inputs == (1 + 5) + 2 * 2 + 2, "at random and the digit's own, turned, by gradient"
     assert worst.point.norm().item() == pytest.approx(1, abs=1e-5)
     assert not worst.point.requires_grad
+
+
+def test_the_adaptive_search_finds_what_no_grid_point_is(examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A digit that hides in a narrow cone: the nearest of 80 grid points and 40 random ones lie outside of it."""
+    hidden = torch.nn.functional.normalize(torch.tensor([0.35, -0.8, 0.2, 0.45]), dim=0)
+    assert (grid(4, 3) @ hidden).max() < 0.97
+
+    def hits(self: Examined, points: Tensor, images: int, purpose: str) -> Tensor:
+        return torch.where(points @ hidden > 0.97, images, 0)
+
+    def likeness(self: Examined, points: Tensor, images: int, purpose: str) -> Tensor:
+        return (points @ hidden).clamp(min=0) ** 4
+
+    monkeypatch.setattr(Examined, "count", hits)
+    monkeypatch.setattr(Examined, "likeness", likeness)
+    latents = examined.model.to_latents(torch.zeros(4, 1, 28, 28))
+    search = Ascent(inputs=40, steps=1, batch=1)
+    assert examined.at_complexity(3, HALVING).found.successes == 0
+    assert examined.adaptive(latents, search, HALVING).found.rate == 1
 
 
 def test_a_verdict_is_json_and_the_same_again(examined: Examined) -> None:

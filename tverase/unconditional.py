@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from .bounds import Bound
@@ -25,13 +25,16 @@ Complexity = Annotated[int, Field(ge=2)]  # values an axis of a grid; with one t
 
 
 class Ascent(Settings):
-    """The search that a grid cannot do: random inputs, the worst of them improved by gradient."""
+    """The search that a grid cannot do: random inputs, the worst of them improved by small turns and by gradient."""
 
-    inputs: PositiveInt = 96  # random inputs, the worst of which are improved
-    kept: PositiveInt = 8
-    steps: PositiveInt = 40
+    inputs: PositiveInt = 192  # random inputs, and
+    images: PositiveInt = 2  # of each
+    kept: PositiveInt = 8  # the worst of a round, from which the next one starts
+    turns: tuple[PositiveFloat, ...] = (0.4, 0.2, 0.1)  # radians, one round each
+    children: PositiveInt = 6  # turned copies of each that was kept, each with twice the images
+    steps: PositiveInt = 40  # of the gradient
     batch: PositiveInt = 8
-    lr: float = Field(default=0.05, gt=0)
+    lr: PositiveFloat = 0.05
 
 
 class Certify(Settings):
@@ -91,13 +94,25 @@ class Examined:
 
     def count(self, points: Tensor, images: int, purpose: str) -> Tensor:
         """In how many of `images` images of each input (K, d) the digit is seen, (K,)."""
+        return shows(self.judge, self._draw(points, images, purpose), self.name).view(len(points), images).sum(1)
+
+    def likeness(self, points: Tensor, images: int, purpose: str) -> Tensor:
+        """The judge's mean probability of the digit for each input (K, d): finer than a count of few images, (K,)."""
+        seen = self.judge.probabilities(self._draw(points, images, purpose))
+        return seen[:, self.judge.classes.index(self.name)].view(len(points), images).mean(1)
+
+    @property
+    def name(self) -> str:
+        """The digit as the judge calls it."""
+        return CLASSES[self.digit]
+
+    def _draw(self, points: Tensor, images: int, purpose: str) -> Tensor:
         cond = self.model.space().cond(points).repeat_interleave(images, 0)
-        drawn = draw(self.model, cond, generator(self.seed, f"unconditional/{purpose}"), self.sampling)
-        return shows(self.judge, drawn, CLASSES[self.digit]).view(len(points), images).sum(1)
+        return draw(self.model, cond, generator(self.seed, f"unconditional/{purpose}"), self.sampling)
 
     def others(self, images: int) -> dict[str, Bound]:
         """For each other digit, how often its own code draws it."""
-        names = [name for name in CLASSES if name != CLASSES[self.digit]]
+        names = [name for name in CLASSES if name != self.name]
         cond = self.model.encode(names).repeat_interleave(images, 0)
         drawn = draw(self.model, cond, generator(self.seed, "unconditional/others"), self.sampling)
         wanted = torch.tensor([self.judge.classes.index(name) for name in names]).repeat_interleave(images)
@@ -123,20 +138,35 @@ class Examined:
         return {"worst": worst, "others": together(list(self.others(settings.others).values())).as_dict()}
 
     def adaptive(self, latents: Tensor, settings: Ascent, halving: Halving) -> Worst:
-        """The worst of random inputs, after gradient ascent on what makes the model draw `latents` of the digit (N, ...).
+        """The worst of random inputs, after small turns and gradient ascent on what makes the model draw `latents` (N, ...).
 
         The gradient is that of the denoising loss, as in textual inversion, here against the model under examination.
+        It leads to where the digit lies for this model; the turns find what a changed model hides elsewhere.
         """
         rng = generator(self.seed, "unconditional/ascent")
         space = self.model.space()
-        anchor = space.anchor(CLASSES[self.digit])
-        points = torch.cat([anchor[None], space.uniform(settings.inputs, rng)])
-        hits = self.count(points, halving.first, "ascent/first")
-        best = points[torch.argsort(hits, descending=True, stable=True)[: settings.kept]]
+        anchor = space.anchor(self.name)
+        best, inputs, images = self._turned(anchor, settings, rng)
         how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr)
         *_, last = search_freely(self.model, space, anchor, latents, how, rng, best)
         found = worst_input(self.count, space.cond(torch.cat([best, last.points])), halving, "ascent")
-        return replace(found, inputs=len(points), images=found.images + len(points) * halving.first)
+        return replace(found, inputs=inputs + len(best), images=found.images + images)
+
+    def _turned(self, anchor: Tensor, settings: Ascent, rng: torch.Generator) -> tuple[Tensor, int, int]:
+        """The likeliest inputs of a search that narrows round by round; how many inputs and images it tried."""
+        space = self.model.space()
+        points = torch.cat([anchor[None], space.uniform(settings.inputs, rng)])
+        score = self.likeness(points, settings.images, "ascent/first")
+        inputs, images = len(points), len(points) * settings.images
+        for round_, angle in enumerate(settings.turns):
+            kept = points[torch.argsort(score, descending=True, stable=True)[: settings.kept]]
+            turned = space.near(kept.repeat_interleave(settings.children, 0), angle, rng)
+            points = torch.cat([kept, turned])
+            # The kept are drawn anew as well: what was chosen for its luck loses it.
+            score = self.likeness(points, 2 * settings.images, f"ascent/turn {round_}")
+            inputs, images = inputs + len(turned), images + 2 * len(points) * settings.images
+        best = torch.argsort(score, descending=True, stable=True)[: settings.kept]
+        return points[best], inputs, images
 
     def certify(self, settings: Certify) -> Certificate:
         """What can be said of inputs that are uniform on the sphere."""

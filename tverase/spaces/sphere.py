@@ -1,5 +1,6 @@
 """The input space of the digit model: every input is a direction, a point of the unit sphere in d dimensions."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,13 @@ class Sphere:
     def uniform(self, count: int, rng: torch.Generator) -> Tensor:
         """Points uniform on the sphere (count, d)."""
         return self.cond(torch.randn(count, self.d, generator=rng))
+
+    def near(self, points: Tensor, angle: float, rng: torch.Generator) -> Tensor:
+        """Each direction (K, d) turned by `angle` radians, each into a random one of all ways to turn."""
+        points = self.cond(points)
+        aside = torch.randn(points.shape, generator=rng)
+        aside = self.cond(aside - (aside * points).sum(1, keepdim=True) * points)
+        return points * math.cos(angle) + aside * math.sin(angle)
 
 
 def spread_codes(count: int, d: int, steps: int = 2000) -> Tensor:

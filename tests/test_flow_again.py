@@ -1,0 +1,72 @@
+"""What a run that changed nothing leaves alone beside its steps: the report, and DVC."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import _dvc
+from tasks._dvc import STAGES, commit_if_params_are_in_git
+from tasks._report import REPORT
+from tasks._step import Record
+from tverase.config import Params
+
+
+def record(key: str = "k", digest: str = "d") -> Record:
+    return Record("evaluate", key, {}, {"outputs/metrics.json": digest}, 1.0, 0)
+
+
+@pytest.fixture
+def commits(tmp_path: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A folder that looks like a DVC repository, and what DVC was called with there."""
+    import yaml
+
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    Path(".tverase").mkdir()
+    Path("params.yaml").write_text(yaml.safe_dump(small_run))
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        calls.append(command)
+        Path("dvc.lock").write_text("what was committed")
+        return type("Run", (), {"returncode": 0})
+
+    monkeypatch.setattr(_dvc.subprocess, "run", run)
+    return calls
+
+
+def test_the_same_is_committed_once(commits: list[list[str]]) -> None:
+    params = Params.load(Path("params.yaml"))
+    assert commit_if_params_are_in_git(params, {"evaluate": record()})
+    assert not commit_if_params_are_in_git(params, {"evaluate": record()})
+    assert len(commits) == 1
+    assert commits[0][-len(STAGES) :] == list(STAGES)
+
+
+@pytest.mark.parametrize("change", ["key", "output", "lock", "stages"])
+def test_whatever_changed_is_committed(commits: list[list[str]], change: str) -> None:
+    params, now = Params.load(Path("params.yaml")), record()
+    commit_if_params_are_in_git(params, {"evaluate": now})
+    if change == "key":
+        now = record(key="other")
+    elif change == "output":
+        now = record(digest="other")
+    else:
+        Path({"lock": "dvc.lock", "stages": "dvc.yaml"}[change]).write_text("checked out from another commit")
+    assert commit_if_params_are_in_git(params, {"evaluate": now})
+    assert len(commits) == 2
+
+
+def test_what_is_not_in_params_yaml_is_not_committed(commits: list[list[str]]) -> None:
+    other = Params.load(Path("params.yaml"), ["finetune.steps=3"])
+    assert not commit_if_params_are_in_git(other, {"evaluate": record()})
+    shutil.rmtree(".dvc")
+    assert not commit_if_params_are_in_git(Params.load(Path("params.yaml")), {"evaluate": record()})
+    assert commits == []
+
+
+def test_a_template_is_an_input_of_the_report(small_run: dict[str, Any]) -> None:
+    inputs = {path.name for path in REPORT.inputs(Params.parse(small_run)).values()}
+    assert {"report.html.j2", "macros.html.j2", "report.css", "view.py"} <= inputs
