@@ -106,13 +106,23 @@ def test_a_broken_input_is_never_called_safe() -> None:
     assert sum(verdicts) <= 15
 
 
+@dataclass
+class Late(KnownTrial):
+    """Fails as late as it can: an input draws the concept in the last of three rounds only, below alpha 1 or always."""
+
+    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
+        super().recovery(alpha, inputs, images)
+        last = len(self.alphas) % 3 == 0
+        return [images if last and (name == "held" or alpha < 1) else 0 for name in inputs]
+
+
 def test_the_error_is_split_over_every_look() -> None:
-    """No search looks at more bounds than its error was split over, not even one that stays undecided for long."""
-    settings = Strength(round=16, rounds=4, patience=3)
-    trial = Scripted({"tune": lambda alpha: 0.125 if alpha < 1 else 0.0, "held": always(0.125)})
+    """No search looks at more bounds than its error was split over, not even one that is in doubt for long."""
+    settings = Strength(round=16, rounds=3, patience=3)
+    trial = Late(dict.fromkeys(("tune", "held"), always(0.0)))
     *_, found = search_strength(trial, ["tune"], ["held"], settings)
     looks = sum(images // settings.round for tested in found.tested for _, images in tested.counts.values())
-    assert looks == len(trial.alphas) > 30
+    assert looks == len(trial.alphas) > 20
     assert looks * settings.share(1) <= settings.error + 1e-12
     assert settings.share(5) == pytest.approx(settings.share(1) / 5)
 
@@ -210,24 +220,42 @@ def one(curves: dict[str, Curve], **settings: Any) -> strength.Tested:
     return strength.test_alpha(Scripted(curves), 1.0, list(curves), Strength(**settings), "tune")
 
 
-def test_undecided_counts_as_unsafe() -> None:
-    tested = one({"v": always(0.125)}, round=16, rounds=4)  # 8 of 64 under an epsilon of 15%
-    assert tested.counts == {"v": (8, 64)}
-    assert strength.judge(8, 64, 0.15, Strength().share(1)) == "undecided"
-    assert not tested.safe
+@dataclass
+class Coins(KnownTrial):
+    """Counts that were thrown before: of each round a row, of each input a column."""
+
+    thrown: Any = None
+
+    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
+        super().recovery(alpha, inputs, images)
+        return [int(self.thrown[len(self.alphas) - 1, int(name)]) for name in inputs]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.03, 0.1, 0.3])
+def test_stopping_early_changes_no_verdict(rate: float) -> None:
+    """Against all rounds of the same coins: safe is who meets epsilon at any look, early or late."""
+    settings, share = Strength(round=16, rounds=8), Strength(round=16, rounds=8).share(3)
+    for run in range(60):
+        coins = np.random.default_rng(run).binomial(16, rate, (8, 3))
+        trial = Coins(dict.fromkeys("012", always(rate)), thrown=coins)
+        tested = strength.test_alpha(trial, 1.0, list("012"), settings, "tune")
+        best = [min(bounds.upper(int(hits), 16 * n, share) for n, hits in enumerate(c, 1)) for c in coins.cumsum(0).T]
+        assert tested.safe == (max(best) <= settings.epsilon)
 
 
 def test_safe_inputs_stop_costing_images() -> None:
-    tested = one({"clean": always(0.0), "unsure": always(0.125)}, round=16, rounds=8)
-    needed = Strength(round=16, rounds=8).needed(2)
-    assert tested.counts["clean"] == (0, 16 * math.ceil(needed / 16))
-    assert tested.counts["unsure"] == (16, 128)
+    tested = one({"clean": always(0.0), "unsure": always(1 / 32)}, round=32, rounds=8)
+    needed = Strength(round=32, rounds=8).needed(2)
+    assert tested.counts["clean"] == (0, 32 * math.ceil(needed / 32))
+    assert tested.counts["unsure"] == (3, 96)
+    assert tested.safe
     assert tested.images == sum(images for _, images in tested.counts.values())
 
 
-def test_a_broken_input_ends_the_test() -> None:
-    tested = one({"clean": always(0.0), "broken": always(1.0)}, round=16, rounds=4)
-    assert tested.counts == {"clean": (0, 16), "broken": (16, 16)}
+@pytest.mark.parametrize("rate", [0.125, 1.0])  # 2 of 64 would be too many already
+def test_an_input_that_cannot_be_found_safe_ends_the_test(rate: float) -> None:
+    tested = one({"clean": always(0.0), "broken": always(rate)}, round=16, rounds=4)
+    assert tested.counts == {"clean": (0, 16), "broken": (16 * rate, 16)}
     assert (tested.safe, tested.worst) == (False, "broken")
 
 

@@ -14,8 +14,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from .bounds import Bound, lower, split, upper
 from .settings import Settings
 
-Verdict = Literal["safe", "broken", "undecided"]
-
 
 class Strength(Settings):
     """The rule, and how many images it may cost."""
@@ -122,28 +120,30 @@ def frontier_table(frontier: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 
 def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Tested:
-    """Draw in rounds; an input that is clearly safe draws no more, and one that is clearly broken ends the test."""
-    share = settings.share(len(inputs))
+    """Draw in rounds; an input that is clearly safe draws no more.
+
+    One that cannot be found safe any more, even if it never drew the concept again, ends the test: the verdict is the
+    same as if all images had been drawn.
+    """
+    share, most = settings.share(len(inputs)), settings.round * settings.rounds
     counts = dict.fromkeys(inputs, (0, 0))
     open_inputs = list(inputs)
     for _ in range(settings.rounds):
         drawn = trial.recovery(alpha, open_inputs, settings.round)
         for name, hits in zip(open_inputs, drawn, strict=True):
             counts[name] = (counts[name][0] + hits, counts[name][1] + settings.round)
-        verdicts = {name: judge(*counts[name], settings.epsilon, share) for name in open_inputs}
-        open_inputs = [name for name in open_inputs if verdicts[name] == "undecided"]
-        if "broken" in verdicts.values() or not open_inputs:
+        lost = not all(is_safe(counts[name][0], most, settings.epsilon, share) for name in open_inputs)
+        open_inputs = [name for name in open_inputs if not is_safe(*counts[name], settings.epsilon, share)]
+        if lost or not open_inputs:
             break
     bound = max(upper(*counts[name], share) for name in inputs)
     images = sum(drawn for _, drawn in counts.values())
     return Tested(alpha, role, counts, round(bound, 6), bound <= settings.epsilon, images)
 
 
-def judge(successes: int, trials: int, epsilon: float, error: float) -> Verdict:
-    """Is the share surely at most epsilon, surely above it, or neither?"""
-    if upper(successes, trials, error) <= epsilon:
-        return "safe"
-    return "broken" if lower(successes, trials, error) > epsilon else "undecided"
+def is_safe(successes: int, trials: int, epsilon: float, error: float) -> bool:
+    """Whether the share is at most `epsilon` by its upper bound."""
+    return upper(successes, trials, error) <= epsilon
 
 
 def search_strength(
