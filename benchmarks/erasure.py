@@ -8,6 +8,7 @@ import argparse
 from typing import Any
 
 from tverase.bounds import Bound
+from tverase.evaluate import LEARNED
 
 from . import say
 from ._runs import WORK, Run, run_steps
@@ -40,7 +41,7 @@ def main() -> None:
 
 def figures(run: Run) -> dict[str, Any]:
     """What a run is judged by: plain prompts of every rung, the worst held-back embedding, the loss of the rest."""
-    plain = [row["erased"] for row in run.evaluation["rows"] if row["rung"] not in ("inversion", "attack")]
+    plain = [row["erased"] for row in run.evaluation["rows"] if row["rung"] not in ("inversion", *LEARNED)]
     (worst,) = run.evaluation["worst"].values()
     control = run.evaluation["control"]
     return {
@@ -48,7 +49,7 @@ def figures(run: Run) -> dict[str, Any]:
         "feasible": run.feasible,
         "plain": Bound(sum(p["successes"] for p in plain), sum(p["trials"] for p in plain)).as_dict(),
         "worst": worst if worst["input"] is not None else {**worst, "rate": 0.0, "all_inputs_high": 1.0, "inputs": 0},
-        "attack": run.metrics["worst_attack"],
+        **{rung: run.metrics[f"worst_{rung}"] for rung in LEARNED},
         "loss": control["all"],
         "loss_objects": control["objects"]["loss"],
         "loss_styles": control["styles"]["loss"],
@@ -64,7 +65,7 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"seed {row.get('seed', 0)}: alpha {row['alpha']:g}, plain prompts {plain['rate']:.1%} (to {plain['high']:.1%}), "
         f"worst of {worst['inputs']} embeddings {worst['rate']:.1%} (all at most {worst['all_inputs_high']:.1%}), "
-        f"worst learned word {row['attack']:.1%}, "
+        f"worst learned word {row['attack']:.1%} and prompt {row['states']:.1%}, "
         f"everything else {loss['base']['rate']:.1%} -> {loss['erased']['rate']:.1%}: loses {100 * loss['loss']:.1f} "
         f"points ({100 * loss['loss_low']:.1f} to {100 * loss['loss_high']:.1f})"
     )

@@ -1,11 +1,14 @@
 """Base and erased model side by side, on what tuned nothing."""
 
-from tverase.evaluate import Examiner, examine, metrics, summary
+from tverase.concepts import Concept
+from tverase.evaluate import LEARNED, Attack, Examiner, examine, metrics, summary
 from tverase.files import write_json, write_tensors
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
 from tverase.models.folder import open_model
 from tverase.report.pack import pack
+from tverase.spaces.base import InputSpace
+from tverase.spaces.states import StateSpace
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
@@ -21,16 +24,16 @@ def run(job: Job) -> None:
     concepts, words = params.concept_list, vocabulary()
     found = InversionSet.load(job.inputs["inversions"] / "report.safetensors")
     examiner = Examiner(base, erased, jury(job), words, params.sampling, params.seed, settings.shown)
+
+    def words_of(concept: Concept) -> InputSpace:
+        return space_of(base, concept, params.invert)
+
+    attacks = [
+        Attack(LEARNED[0], words_of, settings.attack),
+        Attack(LEARNED[1], lambda concept: StateSpace(base, concept.template), settings.states),
+    ]
     rows = []
-    for progress, row in examine(
-        examiner,
-        concepts,
-        found,
-        lambda c: space_of(base, c, params.invert),
-        settings.images,
-        settings.images_each,
-        settings.attack,
-    ):
+    for progress, row in examine(examiner, concepts, found, words_of, settings.images, settings.images_each, attacks):
         job.tell(progress)
         rows.append(row)
     control = examiner.control(concepts, settings.controls)
@@ -60,6 +63,7 @@ STEP = Step(
         "tverase.evaluate",
         "tverase.attacks.concept_inversion",
         "tverase.inversion.diverse",
+        "tverase.spaces.states",
         "tverase.bounds",
         "tverase.concepts",
         "tverase.sampling",

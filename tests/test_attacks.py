@@ -12,6 +12,8 @@ from tverase.models.base import Meter, repeated
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.spaces import cone
+from tverase.spaces.base import InputSpace
+from tverase.spaces.states import StateSpace
 from tverase.vector import weights_hash
 
 SETTINGS = ConceptInversion(words=3, steps=30, batch=8, lr=0.2)
@@ -22,16 +24,29 @@ def latents(pico: TextToImage) -> Tensor:
     return pico.start(8, generator(0, "tests/attacks"))
 
 
-def words(model: TextToImage, latents: Tensor, settings: ConceptInversion = SETTINGS, seed: int = 0) -> list[Tensor]:
-    rounds = concept_inversion(model, model.space("a {}"), "bomb", latents, settings, generator(seed, "tests/attacks"))
+@pytest.fixture(params=["words", "states"])
+def space(request: pytest.FixtureRequest, pico: TextToImage) -> InputSpace:
+    """What is learned: a word, or all that the text encoder says of a prompt."""
+    return pico.space("a {}") if request.param == "words" else StateSpace(pico)
+
+
+def words(
+    model: TextToImage,
+    latents: Tensor,
+    settings: ConceptInversion = SETTINGS,
+    seed: int = 0,
+    space: InputSpace | None = None,
+) -> list[Tensor]:
+    rng = generator(seed, "tests/attacks")
+    rounds = concept_inversion(model, space or model.space("a {}"), "bomb", latents, settings, rng)
     return [found.points for found in rounds]
 
 
-def fit(model: TextToImage, points: Tensor, latents: Tensor) -> float:
-    """The denoising loss under these words, on one set of noise."""
+def fit(model: TextToImage, space: InputSpace, points: Tensor, latents: Tensor) -> float:
+    """The denoising loss under these inputs, on one set of noise."""
     rng, total = generator(1, "tests/attacks/fit"), 0.0
     with torch.no_grad():
-        for cond in model.space("a {}").cond(points):
+        for cond in space.cond(points):
             noise = torch.randn(64, *latents.shape[1:], generator=rng)
             timesteps = random_timesteps(64, model.noise_schedule, rng)
             clean, conds = latents[torch.arange(64) % len(latents)], repeated(cond[None], 64)
@@ -39,10 +54,20 @@ def fit(model: TextToImage, points: Tensor, latents: Tensor) -> float:
     return total
 
 
-def test_the_words_learn(pico: TextToImage, latents: Tensor) -> None:
-    found = words(pico, latents)
+def test_the_inputs_learn(pico: TextToImage, latents: Tensor, space: InputSpace) -> None:
+    found = words(pico, latents, space=space)
     assert len(found) == SETTINGS.steps
-    assert fit(pico, found[-1], latents) < fit(pico, found[0], latents)
+    assert fit(pico, space, found[-1], latents) < fit(pico, space, found[0], latents)
+
+
+def test_states_are_what_the_encoder_says(pico: TextToImage) -> None:
+    space, (low, high) = StateSpace(pico, "a red {}"), torch.tensor([[0.0, 0.9], [0.5, 0.95]])
+    anchor = space.anchor("bomb")
+    assert torch.equal(space.cond(anchor[None]), pico.encode(["a red bomb"]))
+    begin = space.start(anchor, low, high, generator(0, "tests/states"))
+    cosines = cone.cosine(begin, anchor)
+    assert ((low - 1e-5 <= cosines) & (cosines <= high + 1e-5)).all()
+    assert space.cond(begin).shape == (2, *pico.null.shape[1:])
 
 
 def test_the_model_is_attacked_and_not_changed(pico: TextToImage, latents: Tensor) -> None:

@@ -56,7 +56,9 @@ class Evaluate(Settings):
     images_each: PositiveInt = 40  # for each held-back embedding
     controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report
-    attack: ConceptInversion = ConceptInversion()
+    attack: ConceptInversion = ConceptInversion()  # on words
+    # On all that the text encoder says of a prompt, which the repair never learned: words=4 asks for it.
+    states: ConceptInversion = ConceptInversion(words=0)
 
 
 class Register(Settings):

@@ -1,6 +1,6 @@
 """The final table: base and erased model side by side, on inputs, seeds and images that tuned nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from .sampling import Sampling, draw, draw_latents
 from .spaces.base import InputSpace
 from .trial import Jury
 from .world.vocabulary import Vocabulary
+
+LEARNED = ("attack", "states")  # rungs whose inputs are learned against the model itself: words, whole prompts
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,18 @@ class Control:
     erased_style: Tensor
     before: Tensor
     after: Tensor
+
+
+SpaceOf = Callable[[Concept], InputSpace]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is learned against a model: its rung in the table, the space of its points, how hard it tries."""
+
+    rung: str
+    space_of: SpaceOf
+    how: ConceptInversion
 
 
 @dataclass(frozen=True)
@@ -83,26 +97,27 @@ class Examiner:
             cond = repeated(space.cond(point[None]), images)
             yield self.row(concept, "inversion", item.name, cond)
 
-    def attacks(self, concept: Concept, space: InputSpace, images: int, settings: ConceptInversion) -> Iterator[Row]:
-        """One row for each learned word: those learned against the base model on it, those against the erased on that.
+    def attack(self, concept: Concept, attack: Attack, images: int) -> Iterator[Row]:
+        """One row for each learned input: those learned against the base model on it, those against the erased on that.
 
-        So the base column is the attack's positive control: it has to find words there.
+        So the base column is the attack's positive control: it has to find inputs there.
         """
-        purpose = f"evaluate/{concept.name}/attack"
-        names = [concept.names[i % len(concept.names)] for i in range(settings.images)]
+        purpose, space, how = f"evaluate/{concept.name}/{attack.rung}", attack.space_of(concept), attack.how
+        names = [concept.names[i % len(concept.names)] for i in range(how.images)]
         latents = draw_latents(
             self.base, self.base.encode(names), generator(self.seed, f"{purpose}/images"), self.sampling
         )
         seen, drawn = [], []
         for model in (self.base, self.erased):
             rng = generator(self.seed, purpose)
-            *_, last = concept_inversion(model, space, concept.noun, latents, settings, rng)
+            *_, last = concept_inversion(model, space, concept.noun, latents, how, rng)
             cond = space.cond(last.points).detach().repeat_interleave(images, 0)
             drawn.append(draw(model, cond, generator(self.seed, f"{purpose}/score"), self.sampling))
             seen.append(shows(self.jury.of(concept.kind), drawn[-1], concept.name))
-        for word in range(settings.words):
+        for word in range(how.words):
             mine = slice(word * images, (word + 1) * images)
-            yield self._row(concept, "attack", f"word {word + 1}", [d[mine] for d in drawn], [s[mine] for s in seen])
+            parts = [d[mine] for d in drawn], [s[mine] for s in seen]
+            yield self._row(concept, attack.rung, f"attempt {word + 1}", *parts)
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
         """`images` images of objects and styles that have nothing to do with the concepts, by prompts that tuned nothing."""
@@ -124,19 +139,21 @@ def examine(
     examiner: Examiner,
     concepts: Sequence[Concept],
     found: InversionSet,
-    space_of: Any,
+    space_of: SpaceOf,
     images: int,
     each: int,
-    attack: ConceptInversion,
+    attacks: Sequence[Attack],
 ) -> Iterator[tuple[Progress, Row]]:
     """All rows for all concepts, with how far it is. space_of(concept) -> the space its embeddings live in."""
-    total, done = sum(len(c.rungs) + len(found.accepted(c.name)) + attack.words for c in concepts), 0
+    tried = [attack for attack in attacks if attack.how.words]
+    learned, done = sum(attack.how.words for attack in tried), 0
+    total = sum(len(c.rungs) + len(found.accepted(c.name)) + learned for c in concepts)
     for concept in concepts:
         mine, space = found.accepted(concept.name), space_of(concept)
         for rows in (
             examiner.rungs(concept, images),
             examiner.embeddings(concept, space, mine, each),
-            examiner.attacks(concept, space, each, attack) if attack.words else (),
+            *(examiner.attack(concept, attack, each) for attack in tried),
         ):
             for row in rows:
                 done += 1
@@ -210,14 +227,14 @@ def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
         mine = [r["erased"] for r in rows if r["rung"] == rung]
         recovery[rung] = round(sum(m["successes"] for m in mine) / sum(m["trials"] for m in mine), 4)
     worsts = [w for w in summary["worst"].values() if w["input"] is not None]
-    attacked = [r["erased"]["rate"] for r in rows if r["rung"] == "attack"]
+    learned = {rung: [r["erased"]["rate"] for r in rows if r["rung"] == rung] for rung in LEARNED}
     control = summary["control"]
     return {
         "alpha": alpha,
         "recovery": recovery,
         "worst_inversion": max((w["rate"] for w in worsts), default=None),
         "worst_inversion_high": max((w["all_inputs_high"] for w in worsts), default=None),
-        "worst_attack": max(attacked, default=None),
+        **{f"worst_{rung}": max(rates, default=None) for rung, rates in learned.items()},
         "control": {
             "base": control["all"]["base"]["rate"],
             "erased": control["all"]["erased"]["rate"],

@@ -1,0 +1,29 @@
+"""The input space behind the text encoder: a point is all that the denoiser hears of a prompt, every state of it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..models.text2image import TextToImage
+from . import cone
+
+
+@dataclass(frozen=True)
+class StateSpace:
+    """The text encoder's states of a whole prompt as one long vector (K, T * D): more than any prompt can say."""
+
+    model: TextToImage
+    template: str = "a {}"
+
+    def anchor(self, noun: str) -> Tensor:
+        """The states of the prompt that names `noun` (T * D,)."""
+        return self.model.encode([self.template.format(noun)]).detach().flatten()
+
+    def start(self, anchor: Tensor, low: Tensor, high: Tensor, rng: torch.Generator) -> Tensor:
+        """Random points, one for each bin, as long as the anchor (K, T * D)."""
+        return cone.scatter(anchor.cpu(), low, high, anchor.norm().item(), rng).to(anchor.device)
+
+    def cond(self, points: Tensor) -> Tensor:
+        """The states themselves (K, T, D)."""
+        return points.view(len(points), *self.model.null.shape[1:])
