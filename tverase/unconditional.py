@@ -32,6 +32,7 @@ class Ascent(Settings):
     kept: PositiveInt = 8  # the worst of a round, from which the next one starts
     turns: tuple[PositiveFloat, ...] = (0.4, 0.2, 0.1)  # radians, one round each
     children: PositiveInt = 6  # turned copies of each that was kept, each with twice the images
+    last: PositiveInt = 8  # images of each, with which the comparison of the best ones begins
     steps: PositiveInt = 40  # of the gradient
     batch: PositiveInt = 8
     lr: PositiveFloat = 0.05
@@ -149,7 +150,8 @@ class Examined:
         best, inputs, images = self._turned(anchor, settings, rng)
         how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr)
         *_, last = search_freely(self.model, space, anchor, latents, how, rng, best)
-        found = worst_input(self.count, space.cond(torch.cat([best, last.points])), halving, "ascent")
+        surer = halving.model_copy(update={"first": settings.last})
+        found = worst_input(self.count, space.cond(torch.cat([best, last.points])), surer, "ascent")
         return replace(found, inputs=inputs + len(best), images=found.images + images)
 
     def _turned(self, anchor: Tensor, settings: Ascent, rng: torch.Generator) -> tuple[Tensor, int, int]:
