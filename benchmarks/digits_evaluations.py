@@ -78,7 +78,7 @@ def main() -> None:
         {"ratio": ratio, "same_class": same},
         {"ratio": GOAL},
         ok=ratio >= GOAL and same,
-        models=rows,
+        verdicts=rows,
         **vars(args),
     )
 
