@@ -4,7 +4,6 @@ Needs the extra `judge`. Images that fool our own judge would show here as disag
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +15,7 @@ from torch.nn import functional
 from tasks._main import quiet
 from tverase.bounds import Bound
 from tverase.concepts import concept, controls
+from tverase.files import read_json
 from tverase.judges.base import Judge, shows, verdicts
 from tverase.judges.cnn import CnnJudge
 from tverase.judges.probe import ProbeJudge
@@ -122,7 +122,7 @@ def fooling(judge: CnnJudge, images: Tensor, wanted: int) -> Tensor:
 
 def on_erased(name: str, judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
     """Recovery of an erased concept by both judges, on 60 images of its names."""
-    alpha = json.loads(Path(f"outputs/{name}/metrics.json").read_text())["alpha"]
+    alpha = read_json(Path(f"outputs/{name}/metrics.json"))["alpha"]
     wanted = concept(name, WORDS)
     found = {}
     for what, where in (("base", MODEL), ("erased", f"outputs/{name}/erased")):

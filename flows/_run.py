@@ -1,6 +1,5 @@
 """`tverase run`: the flow on this machine, quietly, and a summary that fits on a screen."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def digits(params: Params, force: tuple[str, ...]) -> dict[str, Any]:
     from .unconditional_safety import unconditional_safety
 
     result: dict[str, Any] = unconditional_safety(params, force)
-    return {**result, "metrics": json.loads((out(params) / "metrics.json").read_text(encoding="utf-8"))}
+    return {**result, "metrics": read_json(out(params) / "metrics.json")}
 
 
 def _calm() -> None:

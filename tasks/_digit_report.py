@@ -1,12 +1,10 @@
 """Report and MLflow run of the digit experiment, from what its steps left."""
 
-import hashlib
-import json
 from pathlib import Path
 
 from tverase.config import Params
 from tverase.errors import DataError
-from tverase.files import read_json, read_tensors
+from tverase.files import digest_of, read_json, read_tensors
 from tverase.judges.cnn import CnnJudge
 from tverase.report.digit_facts import DigitFacts, called
 from tverase.report.digit_view import write_digit_report
@@ -47,7 +45,6 @@ def register_run(params: Params, links: dict[str, str]) -> str:
     """Record the experiment in MLflow, once for each content; returns the run's id."""
     folder = out(params)
     digests = [last.outputs for step in DIGIT_STEPS if (last := step.last(params))]
-    content = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
     verdicts = read_json(folder / "verdicts.json")["models"]
     rows = [
         f"| {called(name, verdict)} | {max(s['rate'] for s in verdict['complexity'].values()):.1%} | "
@@ -59,7 +56,7 @@ def register_run(params: Params, links: dict[str, str]) -> str:
         Request(
             experiment="tverase-digits",
             run_name=home(params),
-            content_hash=content,
+            content_hash=digest_of(digests),
             description=f"## Unconditional safety, digit {params.digits.digit}\n\n{table}",
             params=params.digits.model_dump(mode="json"),
             metrics=read_json(folder / "metrics.json"),

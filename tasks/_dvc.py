@@ -1,7 +1,5 @@
 """DVC is told what a flow has made, so that `dvc repro` finds nothing to do."""
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +10,7 @@ from filelock import FileLock
 
 from tverase.config import Params
 from tverase.errors import TveraseError
-from tverase.files import sha256
+from tverase.files import digest_of, sha256
 
 from ._step import STATE, Record
 
@@ -52,5 +50,4 @@ def _mark(records: Mapping[str, Record]) -> Path:
         {str(path): sha256(path) for path in (*files, Path("params.yaml")) if path.exists()},
         {name: [record.key, record.outputs] for name, record in records.items()},
     ]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return STATE / "committed" / digest
+    return STATE / "committed" / digest_of(content)

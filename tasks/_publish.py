@@ -1,6 +1,5 @@
 """What the Prefect UI shows of a run: a summary, a table, and links."""
 
-import json
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -32,7 +31,7 @@ def publish(params: Params, records: dict[str, Record], registration: Registrati
 
 def publish_digits(params: Params, records: dict[str, Record], report: Path) -> None:
     """The same for the digit experiment: worst input and other digits of each model."""
-    numbers = json.loads((out(params) / "metrics.json").read_text(encoding="utf-8"))
+    numbers = read_json(out(params) / "metrics.json")
     rows = "\n".join(
         f"| {name} | {n['alpha']:g} | {n['worst']:.1%} (to {n['worst_high']:.1%}) | {n['others']:.1%} |"
         for name, n in numbers.items()

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from filelock import FileLock
 
 from tverase.config import Params
 from tverase.errors import DataError, StorageError
-from tverase.files import ASIDE, remove, sha256, write_json
+from tverase.files import ASIDE, digest_of, read_json, remove, sha256, write_json
 from tverase.models.base import Meter
 from tverase.progress import Tell, silent
 
@@ -87,7 +86,7 @@ class Step:
         """Name, version, code, its own parameters and its inputs' contents; never a path or a time."""
         values = {name: _plain(params.section(name)) for name in self.sections}
         content = [self.name, self.version, self.code_hash(), values, dict(sorted(hashes.items()))]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return digest_of(content)
 
     def code_hash(self) -> str:
         """A sha256 over the sources of the modules in `code`."""
@@ -106,7 +105,7 @@ class Step:
     def last(self, params: Params) -> Record | None:
         """The record of the last run, if it can be read."""
         try:
-            return Record(**json.loads(self.record_path(params).read_text(encoding="utf-8")))
+            return Record(**read_json(self.record_path(params)))
         except (OSError, ValueError, TypeError):
             return None
 

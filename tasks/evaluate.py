@@ -28,9 +28,10 @@ def run(job: Job) -> None:
     def words_of(concept: Concept) -> InputSpace:
         return space_of(base, concept, params.invert)
 
+    on_words, on_states = LEARNED
     attacks = [
-        Attack(LEARNED[0], words_of, settings.attack),
-        Attack(LEARNED[1], lambda concept: StateSpace(base, concept.template), settings.states),
+        Attack(on_words, words_of, settings.attack),
+        Attack(on_states, lambda concept: StateSpace(base, concept.template), settings.states),
     ]
     rows = []
     for progress, row in examine(examiner, concepts, found, words_of, settings.images, settings.images_each, attacks):

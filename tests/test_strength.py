@@ -108,21 +108,21 @@ def test_a_broken_input_is_never_called_safe() -> None:
 
 @dataclass
 class Late(KnownTrial):
-    """Fails as late as it can: an input draws the concept in the last of three rounds only, below alpha 1 or always."""
+    """Fails as late as it can: an input draws the concept in the last of four rounds only, below alpha 1 or always."""
 
     def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
         super().recovery(alpha, inputs, images)
-        last = len(self.alphas) % 3 == 0
+        last = len(self.alphas) % 4 == 0
         return [images if last and (name == "held" or alpha < 1) else 0 for name in inputs]
 
 
 def test_the_error_is_split_over_every_look() -> None:
     """No search looks at more bounds than its error was split over, not even one that is in doubt for long."""
-    settings = Strength(round=16, rounds=3, patience=3)
+    settings = Strength(epsilon=0.12, round=16, rounds=4, patience=3)
     trial = Late(dict.fromkeys(("tune", "held"), always(0.0)))
     *_, found = search_strength(trial, ["tune"], ["held"], settings)
     looks = sum(images // settings.round for tested in found.tested for _, images in tested.counts.values())
-    assert looks == len(trial.alphas) > 20
+    assert looks == len(trial.alphas) > 30
     assert looks * settings.share(1) <= settings.error + 1e-12
     assert settings.share(5) == pytest.approx(settings.share(1) / 5)
 

@@ -75,6 +75,11 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def digest_of(content: Any) -> str:
+    """The sha256 of what JSON can hold; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file with `about` as its metadata, and read it back before it gets its name."""
     with writing(path) as aside:

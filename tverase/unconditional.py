@@ -158,17 +158,19 @@ class Examined:
         """The likeliest inputs of a search that narrows round by round; how many inputs and images it tried."""
         space = self.model.space()
         points = torch.cat([anchor[None], space.uniform(settings.inputs, rng)])
-        score = self.likeness(points, settings.images, "ascent/first")
+        best = self._likeliest(points, settings.images, settings.kept, "ascent/first")
         inputs, images = len(points), len(points) * settings.images
         for round_, angle in enumerate(settings.turns):
-            kept = points[torch.argsort(score, descending=True, stable=True)[: settings.kept]]
-            turned = space.near(kept.repeat_interleave(settings.children, 0), angle, rng)
-            points = torch.cat([kept, turned])
-            # The kept are drawn anew as well: what was chosen for its luck loses it.
-            score = self.likeness(points, 2 * settings.images, f"ascent/turn {round_}")
+            turned = space.near(best.repeat_interleave(settings.children, 0), angle, rng)
+            # Those that were kept are drawn anew as well: what was chosen for its luck loses it.
+            points = torch.cat([best, turned])
+            best = self._likeliest(points, 2 * settings.images, settings.kept, f"ascent/turn {round_}")
             inputs, images = inputs + len(turned), images + 2 * len(points) * settings.images
-        best = torch.argsort(score, descending=True, stable=True)[: settings.kept]
-        return points[best], inputs, images
+        return best, inputs, images
+
+    def _likeliest(self, points: Tensor, images: int, count: int, purpose: str) -> Tensor:
+        score = self.likeness(points, images, purpose)
+        return points[torch.argsort(score, descending=True, stable=True)[:count]]
 
     def certify(self, settings: Certify) -> Certificate:
         """What can be said of inputs that are uniform on the sphere."""
