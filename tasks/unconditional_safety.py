@@ -49,7 +49,7 @@ def run(job: Job) -> None:
         drawn = {what: examination.pictures(point, wanted.shown) for what, point in points.items()}
         drawn["others"] = torch.cat([examination.pictures(code, 1) for code in model.codes])
         pictures |= {f"{name}/{what}": to_bytes(images) for what, images in drawn.items()}
-    curves = over_alpha(job, examined, vectors, verdicts["base"])
+    curves = over_alpha(job, examined, vectors, verdicts)
     write_json(job.outputs["verdicts"], {"digit": settings.digit, "models": verdicts, "curves": curves})
     write_tensors(pictures, job.outputs["pictures"])
     write_json(job.outputs["metrics"], metrics(verdicts))
@@ -71,9 +71,9 @@ def chosen(job: Job, examined: Examined, vectors: Vectors) -> dict[str, Candidat
 
 
 def over_alpha(
-    job: Job, examined: Examined, vectors: Vectors, at_zero: Mapping[str, Any]
+    job: Job, examined: Examined, vectors: Vectors, verdicts: Mapping[str, Any]
 ) -> dict[str, list[dict[str, Any]]]:
-    """For each task vector the points of its curve. at_zero: the base model's verdict, which holds at strength 0."""
+    """For each task vector the points of its curve. verdicts: what is known at strength 0 and at those that were chosen."""
     settings = job.params.digits.unconditional
     plan = {"random": settings.random_alphas, "true": settings.true_alphas}
     plan = {method: alphas for method, alphas in plan.items() if method in vectors}
@@ -83,9 +83,10 @@ def over_alpha(
         curves[method] = []
         for alpha in alphas:
             job.tell(Progress("strengths", sum(map(len, curves.values())), total, f"{method} {alpha:g}"))
-            known = at_zero["complexity"].get(str(settings.curve_at))
-            if alpha == 0 and known is not None:
-                at = {"worst": known, "others": at_zero["others_all"]}
+            verdict = verdicts["base"] if alpha == 0 else verdicts.get(method, {})
+            known = verdict.get("complexity", {}).get(str(settings.curve_at))
+            if known is not None and verdict["alpha"] == alpha:
+                at = {"worst": known, "others": verdict["others_all"]}  # the same noise: it would be the same again
             else:
                 at = examined.less(vectors[method], alpha).at_strength(settings)
             curves[method].append({"alpha": alpha, **at})

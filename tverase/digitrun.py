@@ -35,7 +35,7 @@ class DigitFineTune(FineTune):
 class DigitSampling(Sampling):
     """How digits are drawn: the model has its guidance in its weights."""
 
-    steps: PositiveInt = 6
+    steps: PositiveInt = 4
     guidance: NonNegativeFloat = 1.0
     batch: PositiveInt = 256
 
