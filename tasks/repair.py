@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,12 +15,17 @@ from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
 from tverase.repair import Learn, Lessons, repair
 from tverase.rng import generator
+from tverase.strength import first_that_erases
+from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
+from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, model_path
+from ._common import base_model, judge_paths, jury, model_path
 from ._main import main
 from ._step import Job, Step
 from .make_images import CONTROL_PROMPTS
+
+REPAIRED_AT = "repaired at"  # in the metadata of the repaired vector: the strength
 
 
 def run(job: Job) -> None:
@@ -32,10 +38,23 @@ def run(job: Job) -> None:
         control = images["latents/control"].to(model.device), prompts
         lessons = Lessons(*control, torch.cat(list(latents.values())), inputs_of(job, model))
         learn, checkpoint = learner(job, model, latents), job.scratch / "repair.safetensors"
-        for step in repair(model, repaired, lessons, settings, job.params.seed, checkpoint, learn):
+        alpha = settings.alpha or that_erases(job, model, repaired)
+        for step in repair(model, repaired, alpha, lessons, settings, job.params.seed, checkpoint, learn):
             repaired = step.vector
             job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
+        repaired = repaired.noting(**{REPAIRED_AT: str(alpha)})
     repaired.noting(repaired=str(settings.steps)).save(job.outputs["repaired"])
+
+
+def that_erases(job: Job, model: TextToImage, vector: TaskVector) -> float:
+    """The strength to repair: the first at which what tunes seems to fail."""
+    params, settings = job.params, job.params.repair
+    sets = {"tune": InversionSet.load(job.inputs["inversions"] / "tune.safetensors")}
+    inputs = Inputs.of(model, params.concept_list, sets, params.invert)
+    how = inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
+    trial = replace(ModelTrial.of(model, vector, *how), purpose="repair/strength")
+    job.tell(Progress("looking for the strength to repair", 0, 1))
+    return first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look)
 
 
 def inputs_of(job: Job, model: TextToImage) -> Tensor:
@@ -67,19 +86,20 @@ def learner(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Lear
 
 STEP = Step(
     name="repair",
-    sections=("seed", "concepts", "invert", "repair"),
+    sections=("seed", "concepts", "sampling", "invert", "repair"),
     inputs=lambda params: {
         "model": model_path(params),
         "images": params.out / "images.safetensors",
         "vector": params.out / "vector.safetensors",
         "inversions": params.out / "inversions",
+        **judge_paths(params),
     },
     outputs=lambda params: {"repaired": params.out / "repaired.safetensors"},
     run=run,
     code=(
         "tverase.repair", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
         "tverase.concepts", "tverase.vector", "tverase.training", "tverase.losses", "tverase.spaces.cone",
-        "tverase.spaces.tokens", "tverase.models.text2image",
+        "tverase.spaces.tokens", "tverase.models.text2image", "tverase.strength", "tverase.trial", "tverase.sampling",
     ),
 )  # fmt: skip
 

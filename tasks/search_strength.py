@@ -12,6 +12,7 @@ from tverase.world.vocabulary import vocabulary
 from ._common import base_model, judge_paths, jury, model_path
 from ._main import main
 from ._step import Job, Step
+from .repair import REPAIRED_AT
 
 
 def run(job: Job) -> None:
@@ -23,7 +24,8 @@ def run(job: Job) -> None:
     trial = ModelTrial.of(
         model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
     )
-    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings):
+    first = float(vector.about.get(REPAIRED_AT, 2.0))
+    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings, first):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
         job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))

@@ -1,5 +1,6 @@
 """Repair gives back what the edit took from everything else, and leaves what it took from the concept."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from tverase.bounds import Bound
 from tverase.concepts import concept, control_halves, controls
 from tverase.models.base import Model, repeated
 from tverase.models.text2image import TextToImage
 from tverase.repair import Lessons, Repair, Repaired, repair
 from tverase.rng import generator
+from tverase.strength import first_that_erases
 from tverase.vector import TaskVector, weights_hash
 from tverase.world.vocabulary import vocabulary
 
-SETTINGS = Repair(steps=12, batch=8, lr=1e-3, alpha=2.0)
+SETTINGS = Repair(steps=12, batch=8, lr=1e-3)
+ALPHA = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +55,14 @@ def last(steps: list[Repaired]) -> TaskVector:
 
 
 def edited(model: TextToImage, vector: TaskVector) -> TextToImage:
-    return model.with_weights(vector.apply(model.weights(), SETTINGS.alpha))
+    return model.with_weights(vector.apply(model.weights(), ALPHA))
 
 
 def test_everything_else_comes_back_and_the_concept_does_not(
     pico: TextToImage, vector: TaskVector, lessons: Lessons
 ) -> None:
     plain = edited(pico, vector)
-    better = edited(pico, last(list(repair(pico, vector, lessons, SETTINGS, 0))))
+    better = edited(pico, last(list(repair(pico, vector, ALPHA, lessons, SETTINGS, 0))))
     control, gone = lessons.control_latents, lessons.concept_latents
     cond = repeated(lessons.concept_cond[:1], len(gone))
     harm = apart(pico, plain, control, lessons.control_cond)
@@ -70,7 +74,9 @@ def test_without_a_hold_the_concept_comes_back_further(pico: TextToImage, vector
     cond = repeated(lessons.concept_cond[:1], len(lessons.concept_latents))
     plain, loose = edited(pico, vector), SETTINGS.model_copy(update={"hold": 1e-6})
     moved = [
-        apart(plain, edited(pico, last(list(repair(pico, vector, lessons, s, 0)))), lessons.concept_latents, cond)
+        apart(
+            plain, edited(pico, last(list(repair(pico, vector, ALPHA, lessons, s, 0)))), lessons.concept_latents, cond
+        )
         for s in (SETTINGS, loose)
     ]
     assert moved[0] < moved[1]
@@ -78,7 +84,7 @@ def test_without_a_hold_the_concept_comes_back_further(pico: TextToImage, vector
 
 def test_it_is_a_vector_of_the_same_base(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
     before = weights_hash(pico.weights())
-    steps = list(repair(pico, vector, lessons, SETTINGS.model_copy(update={"steps": 2}), 0))
+    steps = list(repair(pico, vector, ALPHA, lessons, SETTINGS.model_copy(update={"steps": 2}), 0))
     assert [step.number for step in steps] == [1, 2]
     found = last(steps)
     assert (found.base, found.about, found.delta.keys()) == (vector.base, vector.about, vector.delta.keys())
@@ -87,7 +93,7 @@ def test_it_is_a_vector_of_the_same_base(pico: TextToImage, vector: TaskVector, 
 
 def test_only_what_the_vector_edits_is_repaired(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
     part = vector.restrict(lambda key: key.startswith("mid_block"))
-    found = last(list(repair(pico, part, lessons, SETTINGS.model_copy(update={"steps": 2}), 0)))
+    found = last(list(repair(pico, part, ALPHA, lessons, SETTINGS.model_copy(update={"steps": 2}), 0)))
     assert found.delta.keys() == part.delta.keys()
 
 
@@ -96,14 +102,14 @@ def test_a_repair_that_was_stopped_goes_on_exactly(
 ) -> None:
     monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 2)
     settings, kept = SETTINGS.model_copy(update={"steps": 4}), tmp_path / "kept.safetensors"
-    whole = last(list(repair(pico, vector, lessons, settings, 0)))
-    for step in repair(pico, vector, lessons, settings, 0, kept):
+    whole = last(list(repair(pico, vector, ALPHA, lessons, settings, 0)))
+    for step in repair(pico, vector, ALPHA, lessons, settings, 0, kept):
         if step.number == 3:
             break
-    rest = list(repair(pico, vector, lessons, settings, 0, kept))
+    rest = list(repair(pico, vector, ALPHA, lessons, settings, 0, kept))
     assert [step.number for step in rest] == [3, 4]
     assert all(torch.equal(change, last(rest).delta[key]) for key, change in whole.delta.items())
-    other = last(list(repair(pico, vector, lessons, settings, 1)))
+    other = last(list(repair(pico, vector, ALPHA, lessons, settings, 1)))
     assert (whole - other).norm() > 0
 
 
@@ -124,26 +130,26 @@ def test_what_a_round_finds_is_held_and_survives_a_stop(
         asked.append(number)
         return pico.encode([f"a {number}"] * 8)
 
-    plain = last(list(repair(pico, vector, lessons, settings, 0)))
-    whole = last(list(repair(pico, vector, lessons, settings, 0, None, learn)))
+    plain = last(list(repair(pico, vector, ALPHA, lessons, settings, 0)))
+    whole = last(list(repair(pico, vector, ALPHA, lessons, settings, 0, None, learn)))
     assert (asked, (plain - whole).norm() > 0) == ([0, 1], True)
-    for step in repair(pico, vector, lessons, settings, 0, kept, learn):
+    for step in repair(pico, vector, ALPHA, lessons, settings, 0, kept, learn):
         if step.number == 3:
             break
-    rest = last(list(repair(pico, vector, lessons, settings, 0, kept, learn)))
+    rest = last(list(repair(pico, vector, ALPHA, lessons, settings, 0, kept, learn)))
     assert asked == [0, 1, 0, 1], "the first round is not asked for again"
     assert all(torch.equal(change, rest.delta[key]) for key, change in whole.delta.items())
 
 
 def test_a_repair_of_no_steps_yields_nothing(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
-    assert list(repair(pico, vector, lessons, SETTINGS.model_copy(update={"steps": 0}), 0)) == []
+    assert list(repair(pico, vector, ALPHA, lessons, SETTINGS.model_copy(update={"steps": 0}), 0)) == []
 
 
 def test_a_sample_keeps_prompt_and_image_together(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
     """With every control prompt swapped the repair learns something else."""
     swapped = replace(lessons, control_cond=lessons.control_cond.flip(0))
     settings = SETTINGS.model_copy(update={"steps": 2})
-    one, other = (last(list(repair(pico, vector, found, settings, 0))) for found in (lessons, swapped))
+    one, other = (last(list(repair(pico, vector, ALPHA, found, settings, 0))) for found in (lessons, swapped))
     assert (one - other).norm() > 0
 
 
@@ -159,3 +165,44 @@ def test_what_tunes_and_what_scores_share_no_prompt(names: list[str]) -> None:
         assert {p.style for p in half} == set(words.styles) - set(names)
         assert {p.thing for p in half} == set(words.names) - set(names)
     assert control_halves(gone, words) == (tuning, scoring)
+
+
+class Counted:
+    """A trial in which the worst input is drawn in as many images as a table says; it keeps what it was asked."""
+
+    def __init__(self, hits: dict[float, int]) -> None:
+        self.hits, self.asked = hits, list[float]()
+
+    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
+        self.asked.append(alpha)
+        return [0] * (len(inputs) - 1) + [min(images, self.hits[alpha])]
+
+    def control(self, alpha: float, images: int) -> Bound:
+        raise AssertionError("control says nothing about what erases")
+
+
+@pytest.mark.parametrize(
+    ("hits", "wanted", "asked"),
+    [
+        ({2: 0, 3: 0, 4: 0}, 2, [2]),
+        ({2: 1, 3: 0, 4: 0}, 2, [2]),  # 1 of 12 is no more than a tenth
+        ({2: 2, 3: 1, 4: 0}, 3, [2, 3]),
+        ({2: 12, 3: 12, 4: 12}, 4, [2, 3]),  # the last is taken unseen: there is no stronger one
+    ],
+)
+def test_what_is_repaired_is_the_first_strength_that_erases(
+    hits: dict[float, int], wanted: float, asked: list[float]
+) -> None:
+    trial = Counted(hits)
+    assert first_that_erases(trial, ["name", "worst"], (2, 3, 4), 12) == wanted
+    assert trial.asked == asked
+
+
+def test_the_repaired_vector_is_scaled_by_the_strength_that_was_repaired(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons
+) -> None:
+    """With steps too small to change anything, what comes out is what went in, at any strength."""
+    still = SETTINGS.model_copy(update={"steps": 1, "lr": 1e-12})
+    for alpha in (0.5, 2.0, 6.0):
+        same = last(list(repair(pico, vector, alpha, lessons, still, 0)))
+        assert (same - vector).norm() < 1e-3 * vector.norm()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from .attacks.concept_inversion import ConceptInversion
@@ -27,7 +27,11 @@ class Repair(Settings):
     """How the edit is repaired."""
 
     steps: NonNegativeInt = 200  # none: the vector stays as it is
-    alpha: PositiveFloat = 2.0  # strength of the edit that is repaired; the repaired vector is scaled back by it
+    # Strength of the edit that is repaired; none: the first of `alphas` that erases in `look` images of each input. Held is
+    # what the edit does at this strength: if it still draws the concept there, the repaired one will as well.
+    alpha: PositiveFloat | None = None
+    alphas: tuple[PositiveFloat, ...] = Field(default=(2.0, 3.0, 4.0, 6.0, 8.0), min_length=1)
+    look: PositiveInt = 12
     batch: PositiveInt = 16  # of what is to return, and as many of what has to stay away
     lr: PositiveFloat = 2e-4
     hold: PositiveFloat = 1.0  # weight of what has to stay away
@@ -76,6 +80,7 @@ class Repaired:
 def repair(
     model: Model,
     vector: TaskVector,
+    alpha: float,
     lessons: Lessons,
     settings: Repair,
     seed: int,
@@ -84,10 +89,11 @@ def repair(
 ) -> Iterator[Repaired]:
     """Yields what there is after each step. model: the base. With `checkpoint` it resumes exactly.
 
+    alpha: the strength of the edit that is repaired; the repaired vector is scaled back by it.
     learn: asked at each round; what it finds has to stay away from then on.
     """
     base = model.weights()
-    edited = vector.apply(base, settings.alpha)
+    edited = vector.apply(base, alpha)
     training = Training.of({key: edited[key] for key in vector.delta})
     training.go_on(checkpoint)
     teachers = model, model.with_weights(edited)
@@ -104,7 +110,7 @@ def repair(
         rate = settings.lr * min(1.0, 2 * (1 - training.step / settings.steps))
         value = training.advance(loss, rate, warm_average(training.step, 0.99))
         training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
-        delta = {key: (base[key] - weight) / settings.alpha for key, weight in training.average.items()}
+        delta = {key: (base[key] - weight) / alpha for key, weight in training.average.items()}
         yield Repaired(training.step, value, TaskVector(delta, vector.base, vector.about))
 
 

@@ -21,8 +21,9 @@ class Strength(Settings):
     epsilon: float = Field(default=0.15, gt=0, lt=1)  # worst recovery allowed, upper bound
     delta: float = Field(default=0.25, gt=0, le=1)  # loss of control allowed, lower bound
     error: float = Field(default=0.05, gt=0, lt=1)  # chance that any of the bounds is wrong
-    alpha_max: PositiveFloat = 4.0
-    first: PositiveFloat = 2.0  # the strength that is tested first; nearer to the answer costs fewer images
+    alpha_max: PositiveFloat = 8.0
+    # The strength that is tested first, nearer to the answer costs fewer images; none: the one that was repaired.
+    first: PositiveFloat | None = None
     resolution: PositiveFloat = 0.125
     round: PositiveInt = 16  # images for each input and round
     rounds: PositiveInt = 4
@@ -141,24 +142,35 @@ def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Stre
     return Tested(alpha, role, counts, round(bound, 6), bound <= settings.epsilon, images)
 
 
+def first_that_erases(trial: Trial, inputs: Sequence[str], alphas: Sequence[float], images: int) -> float:
+    """The first of `alphas` at which no input draws the concept in a tenth of `images` images; else the last one.
+
+    A look that costs little, for what needs a strength before one is proven.
+    """
+    for alpha in alphas[:-1]:
+        if max(trial.recovery(alpha, inputs, images), default=0) <= images / 10:
+            return alpha
+    return alphas[-1]
+
+
 def is_safe(successes: int, trials: int, epsilon: float, error: float) -> bool:
     """Whether the share is at most `epsilon` by its upper bound."""
     return upper(successes, trials, error) <= epsilon
 
 
 def search_strength(
-    trial: Trial, tune: Sequence[str], validate: Sequence[str], settings: Strength
+    trial: Trial, tune: Sequence[str], validate: Sequence[str], settings: Strength, first: float = 2.0
 ) -> Iterator[StrengthCurve]:
     """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
 
-    Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`, only perhaps not
+    first: the guess, unless the settings have one. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`, only perhaps not
     the smallest. An alpha that stays undecided counts as unsafe.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
     low, high = 0, 0
     top = math.floor(settings.alpha_max / settings.resolution + 1e-9)
-    for guess in dict.fromkeys((max(1, min(top, round(settings.first / settings.resolution))), top)):
+    for guess in dict.fromkeys((max(1, min(top, round((settings.first or first) / settings.resolution))), top)):
         curve = _add(curve, test_alpha(trial, guess * settings.resolution, tune, settings, "tune"))
         yield curve
         if curve.tested[-1].safe:
