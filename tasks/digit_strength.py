@@ -20,13 +20,14 @@ def run(job: Job) -> None:
     settings, seed, model, seen = job.params.digits, job.params.seed, base(job), judge(job)
     concept, sampling = digit_concept(settings.digit), settings.sampling
     latents = own_latents(job, model, "digit_strength/images")
-    inversion = InversionRun(model, concept, settings.invert, seen, sampling, seed)
+    inversion = InversionRun(model, concept, settings.invert, seen, sampling, seed, ("tune", "validate"))
     sets = inversion.run(latents, job.tell)
-    inputs = Inputs.of(model, [concept], {role: sets[role] for role in ("tune", "validate")}, settings.invert)
-    curves = {}
+    inputs = Inputs.of(model, [concept], sets, settings.invert)
+    curves, trial = {}, None
     for method in [m for m in TASK_VECTORS if m in settings.vectors.methods]:
         vector = TaskVector.load(job.inputs["vectors"] / f"{method}.safetensors")
-        trial = ModelTrial(model, vector, inputs, other_digits(settings.digit), Jury(seen, seen), sampling, seed)
+        judged = other_digits(settings.digit), Jury(seen, seen), sampling, seed
+        trial = trial.of_vector(vector) if trial else ModelTrial(model, vector, inputs, *judged)
         for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings.strength):
             done, note = len(curve.tested), f"{method} {curve.tested[-1].alpha:g}"
             job.tell(Progress("searching the strength", done, settings.strength.visits, note))

@@ -195,6 +195,22 @@ def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list
     assert 0 <= before.successes <= 12
 
 
+def test_another_vector_is_tried_with_the_same_noise(
+    trial: ModelTrial, model: TextToImage, vector: TaskVector, drawn: list[torch.Tensor]
+) -> None:
+    names = trial.inputs.names["tune"]
+    base = trial.control(0.0, 4)
+    hits, first = trial.recovery(1.0, names, 2), len(drawn)
+    other = trial.of_vector(-1.0 * vector)
+    images = model.meter.images
+    assert other.control(0.0, 4) == base
+    assert model.meter.images == images  # known, so not drawn
+    assert other.recovery(-1.0, names, 2) == hits
+    assert torch.equal(torch.cat(drawn[-len(names) :]), torch.cat(drawn[first - len(names) : first]))
+    other.control(1.0, 4)
+    assert model.meter.images > images
+
+
 def test_the_meter_counts(trial: ModelTrial, model: TextToImage) -> None:
     trial.recovery(0.5, [BOMB, "t0", "v0"], 5)
     assert (model.meter.evaluations, model.meter.images) == (15 * 2 * 2, 15)  # steps, with and without caption

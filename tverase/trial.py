@@ -111,6 +111,11 @@ class ModelTrial:
         mixed = spread(tuning, len(tuning), generator(seed, "search_strength/prompts"))
         return cls(model, vector, inputs, mixed, jury, sampling, seed)
 
+    def of_vector(self, vector: TaskVector) -> Self:
+        """The same trial of another vector; what the base model keeps need not be drawn again."""
+        known = {key: bound for key, bound in self._weighed.items() if key[0] == 0}
+        return replace(self, vector=vector, calls=0, _edited={}, _weighed=known)
+
     def at(self, alpha: float) -> Model:
         """The edited model. The last strength is kept, since it is asked for again and again."""
         if alpha == 0:

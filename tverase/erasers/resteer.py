@@ -25,9 +25,9 @@ Target = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noised, timesteps, conce
 class Resteer(Settings):
     """How long the concept's conditioning is taught another answer."""
 
-    steps: PositiveInt = 300
+    steps: PositiveInt = 180
     batch: int = Field(default=32, ge=2)  # half of it learns, half is held
-    lr: PositiveFloat = 1e-4
+    lr: PositiveFloat = 2e-4
     negative: PositiveFloat = 1.0  # esd: how far beyond the unconditional answer
 
 

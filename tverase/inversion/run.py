@@ -29,6 +29,7 @@ class InversionRun:
     judge: Judge
     sampling: Sampling
     seed: int
+    roles: tuple[str, ...] = ROLES  # the sets that are made
     shown: dict[str, Tensor] = field(default_factory=dict)  # name -> images (n, 3, H, W) of the base model
     _drawn: int = 0
 
@@ -38,8 +39,10 @@ class InversionRun:
         return space_of(self.model, self.concept, self.settings)
 
     def run(self, latents: Tensor, tell: Tell = silent) -> dict[str, InversionSet]:
-        """The three sets by role. latents (N, ...): of images that show the concept."""
-        slots = [(role, bin_, i) for role in ROLES for bin_ in self.settings.bins for i in range(self.settings.per_bin)]
+        """A set for each role. latents (N, ...): of images that show the concept."""
+        slots = [
+            (role, bin_, i) for role in self.roles for bin_ in self.settings.bins for i in range(self.settings.per_bin)
+        ]
         bins = torch.tensor([bin_ for _, bin_, _ in slots])
         space, anchor = self.space, self.space.anchor(self.concept.noun)
         rng = generator(self.seed, f"invert/{self.concept.name}")
@@ -52,7 +55,7 @@ class InversionRun:
         pictures = self._pictures(last.points)
         cosines = cone.cosine(last.points, anchor)
         sets: dict[str, InversionSet] = {}
-        for role in ROLES:
+        for role in self.roles:
             mine = [i for i, slot in enumerate(slots) if slot[0] == role]
             found = []
             for i in mine:
