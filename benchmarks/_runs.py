@@ -39,11 +39,27 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
     seed_from: a finished run whose outputs are copied first, so that steps with the same key do not run again.
     A run without a feasible strength is measured at the smallest one that erases.
     """
+    params, seconds = _steps(folder, ["search_strength.when_infeasible=safest", *overrides], seed_from)
+    read = {
+        "metrics": "metrics.json",
+        "strength": "strength.json",
+        "evaluation": "evaluation/evaluation.json",
+    }
+    return Run(**{key: read_json(folder / params.out / path) for key, path in read.items()}, seconds=seconds)
+
+
+def steps_until(folder: Path, overrides: list[str], last: str) -> Params:
+    """The same steps, no further than `last`."""
+    return _steps(folder, ["search_strength.when_infeasible=safest", *overrides], None, last)[0]
+
+
+def _steps(
+    folder: Path, overrides: list[str], seed_from: Path | None, last: str | None = None
+) -> tuple[Params, dict[str, float]]:
     quiet()
     home = Path.cwd()
     models = [f"model={home / 'models/emoji-sd'}", f"judges={home / 'models/judges'}"]
-    given = [*models, "search_strength.when_infeasible=safest", *overrides]
-    params = Params.load(Path("params.yaml"), given)
+    params = Params.load(Path("params.yaml"), [*models, *overrides])
     set_threads(params)
     if seed_from is not None and not folder.exists():
         shutil.copytree(seed_from, folder)
@@ -53,12 +69,9 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
         for step in chosen(params):
             with show(step.name) as tell:
                 seconds[step.name] = step.execute(params, tell).seconds
-        read = {
-            "metrics": params.out / "metrics.json",
-            "strength": params.out / "strength.json",
-            "evaluation": params.out / "evaluation" / "evaluation.json",
-        }
-        return Run(**{key: read_json(path) for key, path in read.items()}, seconds=seconds)
+            if step.name == last:
+                break
+    return params, seconds
 
 
 def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run | str:

@@ -1,0 +1,133 @@
+"""Do erased concepts disturb each other? `python -m benchmarks.interference`.
+
+Each concept is erased by itself, with the parameters of params.yaml; then all their vectors, each at its own alpha, are taken
+from the base model together. For each concept: how often its names and held-back embeddings draw it in the model without
+it, in the model without the others only, and in the model without all of them. If the last is worse than the first,
+erasing the others has brought it back. What unrelated prompts lose is beside it: sums of edits add up there.
+Runs stay in work/benchmarks/method, where `python -m benchmarks.method` finds them again.
+"""
+
+import argparse
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+from tasks._main import quiet
+from tverase.bounds import Bound
+from tverase.concepts import Concept, concept, control_halves, spread
+from tverase.config import Params
+from tverase.inversion.run import space_of
+from tverase.inversion.sets import InversionSet
+from tverase.judges.base import shows
+from tverase.judges.cnn import CnnJudge
+from tverase.models.base import Model, repeated
+from tverase.models.folder import open_model
+from tverase.rng import generator
+from tverase.sampling import draw
+from tverase.trial import Jury, right
+from tverase.vector import TaskVector
+from tverase.world.vocabulary import vocabulary
+
+from . import say
+from ._runs import WORK, steps_until
+
+MOST = 0.05  # by which a concept may come back through the others' erasure
+
+
+@dataclass(frozen=True)
+class Erased:
+    """A concept, the vector that was applied for it (alpha and all), and its held-back embeddings."""
+
+    concept: Concept
+    change: TaskVector
+    found: InversionSet
+
+
+def main() -> None:
+    """A line for each concept and model; the value is by how much the worst of them came back."""
+    quiet()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--concepts", nargs="+", default=["bomb", "skull"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=int, default=60)
+    args = parser.parse_args()
+    if len(set(args.concepts)) < 2:
+        parser.error("interference needs at least two concepts")
+    params = Params.load(Path("params.yaml"))
+    erased = [erased_alone(name, args.seed) for name in args.concepts]
+    base = open_model("models/emoji-sd")
+    jury = Jury(*(CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")))
+    look = Look(params, jury, args.seed, args.images)
+    rows = []
+    for one in erased:
+        others = [e for e in erased if e is not one]
+        models = {"without it": [one], "without the others": others, "without all": erased}
+        drawn = {what: look.recovery(less(base, them), one) for what, them in models.items()}
+        rows.append({"concept": one.concept.name, "recovery": drawn, "more": more(drawn)})
+        print(f"{one.concept.name}: {rows[-1]}", flush=True)
+    everything = [e.concept for e in erased]
+    kept = {"base": look.control(base, everything), "without all": look.control(less(base, erased), everything)}
+    kept |= {f"without {e.concept.name}": look.control(less(base, [e]), everything) for e in erased}
+    print("unrelated prompts:", kept, flush=True)
+    value = max(row["more"] for row in rows)
+    say("interference", value, MOST, ok=value <= MOST, rows=rows, control=kept, **vars(args))
+
+
+def erased_alone(name: str, seed: int) -> Erased:
+    """The concept's own run, up to the edited weights."""
+    folder = WORK / "method" / f"{name}-{seed}-default".replace(" ", "-")
+    params = steps_until(folder, [f"concepts={name}", f"seed={seed}"], "erase")
+    tau = TaskVector.load(folder / params.out / "tau.safetensors")
+    found = InversionSet.load(folder / params.out / "inversions" / "report.safetensors")
+    return Erased(concept(name, vocabulary()), float(tau.about["alpha"]) * tau, found)
+
+
+def less(base: Model, erased: list[Erased]) -> Model:
+    """The base model less the sum of the edits."""
+    total = reduce(add, (e.change for e in erased))
+    return base.with_weights(total.apply(base.weights(), 1.0))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How every model is looked at: the same prompts, embeddings and noise."""
+
+    params: Params
+    jury: Jury
+    seed: int
+    images: int
+
+    def recovery(self, model: Model, one: Erased) -> dict[str, Any]:
+        """By name, and by the worst held-back embedding."""
+        names = [one.concept.names[i % len(one.concept.names)] for i in range(self.images)]
+        inputs = {"name": model.encode(names)}
+        space, found = space_of(model, one.concept, self.params.invert), one.found.accepted()
+        for item, point in zip(found.found, found.points, strict=True):
+            inputs[item.name] = repeated(space.cond(point[None]), self.images)
+        counts = {}
+        for name, cond in inputs.items():
+            rng = generator(self.seed, f"interference/{one.concept.name}/{name}")
+            seen = shows(self.jury.of(one.concept.kind), draw(model, cond, rng, self.params.sampling), one.concept.name)
+            counts[name] = Bound(int(seen.sum()), self.images)
+        worst = max(counts, key=lambda name: counts[name].rate)
+        return {"name": counts["name"].as_dict(), "worst": {"input": worst, **counts[worst].as_dict()}}
+
+    def control(self, model: Model, concepts: list[Concept]) -> dict[str, Any]:
+        """Prompts that have nothing to do with any of the concepts."""
+        _, scoring = control_halves(concepts, vocabulary())
+        prompts = spread(scoring, 4 * self.images, generator(self.seed, "interference/prompts"))
+        cond, rng = model.encode([p.text for p in prompts]), generator(self.seed, "interference/control")
+        return Bound(
+            int(right(draw(model, cond, rng, self.params.sampling), prompts, self.jury).sum()), len(prompts)
+        ).as_dict()
+
+
+def more(drawn: dict[str, dict[str, Any]]) -> float:
+    """By how much a concept is drawn more often without all than without it alone, at the worst."""
+    return max(drawn["without all"][what]["rate"] - drawn["without it"][what]["rate"] for what in ("name", "worst"))
+
+
+if __name__ == "__main__":
+    main()
