@@ -14,18 +14,18 @@ from . import say
 from ._runs import WORK, try_steps
 from .erasure import PLAIN, WORST, figures, line
 
-PLAIN_VECTOR = {"build_vector.subtract_control": "0", "build_vector.layers": "all", "repair.steps": "0"}
+PLAIN_VECTOR = {"build_vector.subtract_control": "0", "select.how": "all", "repair.steps": "0"}
+BLOCKS = {**PLAIN_VECTOR, "select.how": "blocks"}
 OPTIONS: dict[str, dict[str, str]] = {
     "repaired": {**PLAIN_VECTOR, "repair.steps": "200"},
     "plain": PLAIN_VECTOR,
     "control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "1"},
     "half control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "0.5"},
-    **{layers: {**PLAIN_VECTOR, "build_vector.layers": layers} for layers in ("down", "mid+up", "attention", "resnets")},
-    "mid+up, repaired": {**PLAIN_VECTOR, "build_vector.layers": "mid+up", "repair.steps": "200", "repair.alpha": "3"},
-    "attention, repaired": {
-        **PLAIN_VECTOR, "build_vector.layers": "attention", "repair.steps": "200", "repair.alpha": "3.5",
-    },
-}  # fmt: skip
+    **{layers: {**BLOCKS, "select.layers": layers} for layers in ("down", "mid+up", "attention", "resnets")},
+    **{how: {**PLAIN_VECTOR, "select.how": how} for how in ("search", "profile")},
+    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "200", "repair.alpha": "3"},
+    "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "200", "repair.alpha": "3.5"},
+}
 WIDER = ["search_strength.alpha_max=8"]  # a part of the weights has to be edited more strongly
 
 
@@ -47,7 +47,7 @@ def main() -> None:
             folder = WORK / "options" / f"{args.concept}-{seed}-{name}".replace(" ", "-")
             chosen = OPTIONS[name]
             given = [f"concepts={args.concept}", f"seed={seed}", *SHARED, *(f"{k}={v}" for k, v in chosen.items())]
-            given += WIDER * (chosen["build_vector.layers"] != "all")
+            given += WIDER * (chosen["select.how"] != "all")
             run = try_steps(folder, given, first)
             first = first or folder
             row = {"option": name, "seed": seed, "failed": run} if isinstance(run, str) else figures(run)

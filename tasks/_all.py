@@ -20,6 +20,7 @@ from . import (
     pretrain_digits,
     repair,
     search_strength,
+    select,
     unconditional_safety,
 )
 from ._common import model_is_given
@@ -32,6 +33,7 @@ STEPS: tuple[Step, ...] = (
     finetune.STEP,
     build_vector.STEP,
     invert.STEP,
+    select.STEP,
     repair.STEP,
     search_strength.STEP,
     erase.STEP,

@@ -14,7 +14,17 @@ from tverase.files import digest_of, sha256
 
 from ._step import STATE, Record
 
-STAGES = ("make_images", "finetune", "build_vector", "invert", "repair", "search_strength", "erase", "evaluate")
+STAGES = (
+    "make_images",
+    "finetune",
+    "build_vector",
+    "invert",
+    "select",
+    "repair",
+    "search_strength",
+    "erase",
+    "evaluate",
+)
 
 DIGIT_STAGES = tuple(f"digits/dvc.yaml:{name}" for name in ("digit_vectors", "digit_strength", "unconditional_safety"))
 

@@ -22,7 +22,8 @@ def register(params: Params, links: dict[str, str]) -> Registration:
     tau = TaskVector.load(out / "tau.safetensors")
     metrics = read_json(out / "metrics.json")
     tags = {"concept": ", ".join(params.concepts), "alpha": tau.about["alpha"], "base_weights": tau.base, **links}
-    files = [Path("params.yaml"), Path("dvc.lock"), out / "report.html", out / "strength.json", out / "tau.safetensors"]
+    mine = ("report.html", "selection.json", "strength.json", "tau.safetensors")
+    files = [Path("params.yaml"), Path("dvc.lock"), *(out / name for name in mine)]
     return record_and_register(
         Request(
             experiment=params.register_.experiment,

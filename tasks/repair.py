@@ -90,7 +90,7 @@ STEP = Step(
     inputs=lambda params: {
         "model": model_path(params),
         "images": params.out / "images.safetensors",
-        "vector": params.out / "vector.safetensors",
+        "vector": params.out / "selected.safetensors",
         "inversions": params.out / "inversions",
         **judge_paths(params),
     },

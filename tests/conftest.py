@@ -113,8 +113,9 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
         "sampling": {"steps": 2},
         "make_images": {"images": 6, "controls": 4, "at_least": 0},
         "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
-        "build_vector": {"layers": "all"},
+        "build_vector": {"subtract_control": 0},
         "invert": {"bins": [[-0.2, 0.2], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2},
+        "select": {"how": "all"},
         "repair": {"steps": 2, "batch": 2, "rounds": 1, "inputs": 4, "attack": {"words": 2, "steps": 1, "batch": 1}},
         "search_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
         | {"patience": 0, "control_images": 8, "frontier": [0, 1], "frontier_images": 2},

@@ -17,6 +17,7 @@ from .inversion.diverse import Invert
 from .pretrain.emoji import Pretrain
 from .repair import Repair
 from .sampling import Sampling
+from .selection.choose import Select
 from .settings import Settings
 from .strength import Strength
 from .world.vocabulary import vocabulary
@@ -84,6 +85,7 @@ class Params(Settings):
     finetune: FineTune = FineTune()
     build_vector: BuildVector = BuildVector()
     invert: Invert = Invert()
+    select: Select = Select()
     repair: Repair = Repair()
     search_strength: Strength = Strength()
     erase: Erase = Erase()
