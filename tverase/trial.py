@@ -71,7 +71,8 @@ class Inputs:
             space = space_of(model, concept, settings)
             for role, inversions in sets.items():
                 found = inversions.accepted(concept.name)
-                for item, point in zip(found.found, found.points, strict=True):
+                points = found.points.to(model.null.device)
+                for item, point in zip(found.found, points, strict=True):
                     cond[item.name], mine[item.name] = space.cond(point[None]).detach(), concept
                     names[role].append(item.name)
         return cls(cond, mine, names)
