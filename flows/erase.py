@@ -18,7 +18,7 @@ from tverase.config import Params
 
 @flow(name="erase", flow_run_name="erase-{params.name}", validate_parameters=True)
 def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None = None) -> dict[str, Any]:
-    """Images of the concept -> fine-tuned weights -> tau -> inversions -> which weights -> alpha -> erased pipeline -> proof -> registry.
+    """Images -> fine-tuned weights -> tau -> inversions -> which weights -> alpha -> erased pipeline -> proof -> registry.
 
     force: steps to run again although nothing changed; start: the first step to run, those before it are believed.
     """

@@ -93,7 +93,7 @@ class Examiner:
 
     def embeddings(self, concept: Concept, space: InputSpace, found: InversionSet, images: int) -> Iterator[Row]:
         """One row for each held-back embedding that draws the concept in the base model."""
-        for item, point in zip(found.found, found.points, strict=True):
+        for item, point in zip(found.found, found.points.to(self.base.null.device), strict=True):
             cond = repeated(space.cond(point[None]), images)
             yield self.row(concept, "inversion", item.name, cond)
 
