@@ -1,6 +1,6 @@
 """The options of the vector side by side at equal safety: what everything else loses. `python -m benchmarks.options`.
 
-Images of the concept, inversions and fine-tunes are shared, so that only the option differs. Recommended is, of the
+Images of the concept, inversions and, where the option lets them, fine-tunes are shared, so that only the option differs. Recommended is, of the
 options that meet the goals of `benchmarks.erasure`, the one that loses least; `ok` says whether it is the default.
 """
 
@@ -25,6 +25,18 @@ OPTIONS: dict[str, dict[str, str]] = {
     "attention, repaired": {
         **PLAIN_VECTOR, "build_vector.layers": "attention", "repair.steps": "200", "repair.alpha": "3.5",
     },
+    # To be held against "plain". A vector with zeros in it has to be applied more strongly.
+    "agreement of 4": {
+        **PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false", "search_strength.alpha_max": "8",
+    },
+    "mean of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false", "build_vector.merge": "mean"},
+    "magnitude 20%": {
+        **PLAIN_VECTOR, "build_vector.prune": "magnitude", "build_vector.keep": "0.2", "search_strength.alpha_max": "8",
+    },
+    "dare 50%": {**PLAIN_VECTOR, "build_vector.prune": "dare", "build_vector.keep": "0.5"},
+    "l1": {**PLAIN_VECTOR, "finetune.l1": "0.1", "search_strength.alpha_max": "8"},
+    "decay": {**PLAIN_VECTOR, "finetune.weight_decay": "100", "search_strength.alpha_max": "8"},
+    "dropout": {**PLAIN_VECTOR, "finetune.dropout": "0.1"},
 }  # fmt: skip
 WIDER = ["search_strength.alpha_max=8"]  # a part of the weights has to be edited more strongly
 
