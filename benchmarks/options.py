@@ -34,7 +34,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         **PLAIN_VECTOR, "build_vector.prune": "magnitude", "build_vector.keep": "0.2", "search_strength.alpha_max": "8",
     },
     "dare 50%": {**PLAIN_VECTOR, "build_vector.prune": "dare", "build_vector.keep": "0.5"},
-    "l1": {**PLAIN_VECTOR, "finetune.l1": "0.1", "search_strength.alpha_max": "8"},
+    "l1": {**PLAIN_VECTOR, "finetune.l1": "0.2", "search_strength.alpha_max": "8"},
     "decay": {**PLAIN_VECTOR, "finetune.weight_decay": "100", "search_strength.alpha_max": "8"},
     "dropout": {**PLAIN_VECTOR, "finetune.dropout": "0.1"},
 }  # fmt: skip

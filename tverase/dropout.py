@@ -33,7 +33,7 @@ def dropping(model: Any, share: float, rng: torch.Generator) -> Iterator[None]:
             handle.remove()
 
 
-def _dropouts(model: Any) -> list[nn.Module]:
+def _dropouts(model: Any) -> list[nn.Dropout]:
     network = getattr(model, "unet", None)
     found = [m for m in network.modules() if isinstance(m, nn.Dropout)] if isinstance(network, nn.Module) else []
     if not found:
