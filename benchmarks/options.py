@@ -1,6 +1,6 @@
 """The options of the vector side by side at equal safety: what everything else loses. `python -m benchmarks.options`.
 
-Images of the concept, inversions and fine-tunes are shared, so that only the option differs. Recommended is, of the
+Images of the concept, inversions and, where the option lets them, fine-tunes are shared, so that only the option differs. Recommended is, of the
 options that meet the goals of `benchmarks.erasure`, the one that loses least; `ok` says whether it is the default.
 """
 
@@ -23,10 +23,17 @@ OPTIONS: dict[str, dict[str, str]] = {
     "half control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "0.5"},
     **{layers: {**BLOCKS, "select.layers": layers} for layers in ("down", "mid+up", "attention", "resnets")},
     **{how: {**PLAIN_VECTOR, "select.how": how} for how in ("search", "profile")},
-    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "200", "repair.alpha": "3"},
-    "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "200", "repair.alpha": "3.5"},
+    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "200"},
+    "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "200"},
+    # To be held against "plain".
+    "agreement of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false"},
+    "mean of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false", "build_vector.merge": "mean"},
+    "magnitude 20%": {**PLAIN_VECTOR, "build_vector.prune": "magnitude", "build_vector.keep": "0.2"},
+    "dare 50%": {**PLAIN_VECTOR, "build_vector.prune": "dare", "build_vector.keep": "0.5"},
+    "l1": {**PLAIN_VECTOR, "finetune.l1": "0.2"},
+    "decay": {**PLAIN_VECTOR, "finetune.weight_decay": "100"},
+    "dropout": {**PLAIN_VECTOR, "finetune.dropout": "0.1"},
 }
-WIDER = ["search_strength.alpha_max=8"]  # a part of the weights has to be edited more strongly
 
 
 # Every option needs the control's fine-tune, so that one fine-tuning serves them all; no curve is drawn.
@@ -47,7 +54,6 @@ def main() -> None:
             folder = WORK / "options" / f"{args.concept}-{seed}-{name}".replace(" ", "-")
             chosen = OPTIONS[name]
             given = [f"concepts={args.concept}", f"seed={seed}", *SHARED, *(f"{k}={v}" for k, v in chosen.items())]
-            given += WIDER * (chosen["select.how"] != "all")
             run = try_steps(folder, given, first)
             first = first or folder
             row = {"option": name, "seed": seed, "failed": run} if isinstance(run, str) else figures(run)

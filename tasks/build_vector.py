@@ -9,21 +9,24 @@ from ._step import Job, Step
 
 
 def run(job: Job) -> None:
-    """tau, summed over the concepts."""
-    base = base_model(job).weights()
+    """tau, of all concepts together."""
+    base = {name: weight.cpu() for name, weight in base_model(job).weights().items()}  # where files are read to
     finetuned = {path.stem: read_tensors(path)[0] for path in sorted(job.inputs["finetuned"].glob("*.safetensors"))}
-    vector = build_vector(base, finetuned, job.params.build_vector)
+    vector = build_vector(base, finetuned, job.params.build_vector, job.params.seed)
     vector.noting(concept=", ".join(job.params.concepts)).save(job.outputs["vector"])
 
 
 STEP = Step(
     name="build_vector",
-    sections=("concepts", "build_vector"),
+    sections=("seed", "concepts", "build_vector"),
     inputs=lambda params: {"model": model_path(params), "finetuned": params.out / "finetuned"},
     outputs=lambda params: {"vector": params.out / "vector.safetensors"},
     run=run,
-    code=("tverase.build", "tverase.vector"),
-)
+    code=(
+        "tverase.build", "tverase.vector", "tverase.vectors.agreement", "tverase.vectors.copies", "tverase.vectors.dare",
+        "tverase.vectors.magnitude", "tverase.vectors.stacked", "tverase.vectors.ties",
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STEP)

@@ -1,5 +1,8 @@
 """Fine-tuning on what the model drew, with the empty caption."""
 
+import torch
+
+from tverase.config import Params
 from tverase.files import read_tensors, write_tensors
 from tverase.finetune import fine_tune
 from tverase.progress import Progress
@@ -10,19 +13,25 @@ from ._step import Job, Step
 
 
 def run(job: Job) -> None:
-    """theta_ft for each concept, and for unrelated images if `finetune.control` asks for it; resumes after a stop."""
-    settings = job.params.finetune
+    """theta_ft of every fine-tune, each a file of its own; resumes after a stop."""
     images, _ = read_tensors(job.inputs["images"])
-    names = [concept.slug for concept in job.params.concept_list] + ["control"] * settings.control
     model = base_model(job)
     job.outputs["finetuned"].mkdir()
-    for name in names:
-        latents = images[f"latents/{name}"].to(model.device)
-        weights, checkpoint = model.weights(), job.scratch / f"{name}.safetensors"
-        training = fine_tune(model, latents, settings, job.params.seed, f"finetune/{name}", checkpoint)
-        for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are theta_ft
-            job.tell(Progress(f"fine-tuning on {name}", step, settings.steps, f"loss {loss:.3f}"))
-        write_tensors(weights, job.outputs["finetuned"] / f"{name}.safetensors")
+    for name, slugs in learned(job.params).items():
+        latents = torch.cat([images[f"latents/{slug}"] for slug in slugs]).to(model.device)
+        for copy, settings in job.params.finetune.each_copy(name):
+            weights, checkpoint = model.weights(), job.scratch / f"{copy}.safetensors"
+            training = fine_tune(model, latents, settings, job.params.seed, f"finetune/{copy}", checkpoint)
+            for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are theta_ft
+                job.tell(Progress(f"fine-tuning on {copy}", step, settings.steps, f"loss {loss:.3f}"))
+            write_tensors(weights, job.outputs["finetuned"] / f"{copy}.safetensors")
+
+
+def learned(params: Params) -> dict[str, list[str]]:
+    """Name of a fine-tune to the slugs whose images it learns; a joint one of one concept is that concept's own."""
+    slugs = [concept.slug for concept in params.concept_list]
+    found = {params.name: slugs} if params.finetune.joint else {slug: [slug] for slug in slugs}
+    return {**found, **({"control": ["control"]} if params.finetune.control else {})}
 
 
 STEP = Step(
@@ -31,8 +40,11 @@ STEP = Step(
     inputs=lambda params: {"model": model_path(params), "images": params.out / "images.safetensors"},
     outputs=lambda params: {"finetuned": params.out / "finetuned"},
     run=run,
-    code=("tverase.finetune", "tverase.training", "tverase.losses", "tverase.models.text2image"),
-)
+    code=(
+        "tverase.finetune", "tverase.training", "tverase.anchor", "tverase.dropout", "tverase.losses",
+        "tverase.vectors.copies", "tverase.models.text2image",
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STEP)

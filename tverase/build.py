@@ -2,35 +2,76 @@
 
 from collections.abc import Mapping
 from functools import reduce
+from itertools import cycle
 from operator import add
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .errors import ConfigError
 from .settings import Settings
 from .vector import StateDict, TaskVector
+from .vectors.agreement import agree, mean
+from .vectors.copies import by_name
+from .vectors.dare import dare
+from .vectors.magnitude import magnitude
+from .vectors.ties import disjoint_mean, elect
 
 CONTROL = "control"
 
 
 class BuildVector(Settings):
-    """How tau is made."""
+    """How tau is made: copies are merged, then each concept's vector is pruned, then the concepts are combined.
 
+    TIES as a whole is prune=magnitude, keep=0.2 and combine=ties; DARE before TIES is prune=dare.
+    """
+
+    merge: Literal["agree", "ties", "mean"] = "agree"  # how the copies of a fine-tune become one vector
+    prune: Literal["none", "magnitude", "dare"] = "none"  # of each concept's vector
+    keep: float | None = Field(default=None, gt=0, le=1)  # share of it that pruning leaves
+    combine: Literal["sum", "ties"] = "sum"  # of the concepts' vectors
     subtract_control: float = Field(default=0.0, ge=0)  # tau - this much of the vector of unrelated images
 
+    @model_validator(mode="after")
+    def _pruning_has_a_share(self) -> Self:
+        if self.prune != "none" and self.keep is None:
+            raise ValueError(f"prune={self.prune} needs keep, the share that it leaves: build_vector.keep=0.2")
+        if self.prune == "none" and self.keep is not None:
+            raise ValueError(f"keep={self.keep:g} is for pruning: set build_vector.prune to magnitude or dare")
+        return self
 
-def build_vector(base: StateDict, finetuned: Mapping[str, StateDict], settings: BuildVector) -> TaskVector:
+
+MERGES = {"agree": agree, "ties": disjoint_mean, "mean": mean}
+
+
+def build_vector(
+    base: StateDict, finetuned: Mapping[str, StateDict], settings: BuildVector, seed: int = 0
+) -> TaskVector:
     """The sum of the concepts' vectors, less the control's share.
 
-    finetuned: slug of a concept, or "control", to theta_ft. Fine-tuning on self-drawn images also learns their guided
+    finetuned: slug of a concept, or "control", to theta_ft; copies are numbered (tverase/vectors/copies.py), each loses the
+    control of its own number and then they are merged. Fine-tuning on self-drawn images also learns their guided
     look; the vector of unrelated self-drawn images has that look and not the concept.
     """
-    vectors = {name: TaskVector.between(base, weights) for name, weights in finetuned.items()}
-    control = vectors.pop(CONTROL, None)
+    copies = {name: [TaskVector.between(base, w) for w in many] for name, many in by_name(finetuned).items()}
+    control = copies.pop(CONTROL, None)
     if settings.subtract_control:
         if control is None:
             raise ConfigError(
                 "build_vector.subtract_control needs the control's fine-tuning: set finetune.control=true."
             )
-        vectors = {name: vector - settings.subtract_control * control for name, vector in vectors.items()}
+        less = [settings.subtract_control * vector for vector in control]
+        copies = {name: [v - c for v, c in zip(many, cycle(less), strict=False)] for name, many in copies.items()}
+    vectors = {name: pruned(MERGES[settings.merge](many), settings, seed, name) for name, many in copies.items()}
+    if settings.combine == "ties":
+        vectors = elect(vectors)
     return reduce(add, vectors.values())
+
+
+def pruned(vector: TaskVector, settings: BuildVector, seed: int, name: str) -> TaskVector:
+    """The vector of the concept `name`, made sparse as the settings say."""
+    if settings.keep is None:
+        return vector
+    if settings.prune == "dare":
+        return dare(vector, settings.keep, seed, f"build_vector/dare/{name}")
+    return magnitude(vector, settings.keep)

@@ -1,6 +1,6 @@
 """Settings of the digit experiment, and the vectors that it compares."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -19,17 +19,21 @@ from .settings import Settings
 from .strength import Strength
 from .unconditional import Unconditional
 from .vector import StateDict, TaskVector
+from .vectors.agreement import agree
 
 Method = Literal["random", "true", "resteer", "esd"]
+Steps = Iterator[tuple[float, StateDict]]  # of one training: the loss and the weights so far
 TASK_VECTORS: tuple[Method, ...] = ("random", "true")
 PAPER_ALPHAS: dict[Method, tuple[float, ...]] = {"random": (1.1, 1.3, 1.5, 1.7, 1.9, 2.1), "true": (3.5, 3.9, 4.3)}
 
 
 # The settings of the main job with the digits' own defaults, so that params.yaml may change one and keep the others.
 class DigitFineTune(FineTune):
-    """How a digit's theta_ft is made."""
+    """How a digit's theta_ft is made; copies are merged by sign agreement. There is one digit and no control."""
 
     steps: PositiveInt = 100
+    control: Literal[False] = False
+    joint: Literal[False] = False
 
 
 class DigitSampling(Sampling):
@@ -100,20 +104,23 @@ def make_vectors(
     labels = model.codes.repeat(settings.anything // len(CLASSES) + 1, 1)[: settings.anything]
     anything = draw_latents(model, labels, generator(seed, "vectors/anything"), sampling)
 
-    def tuned(method: Method, labels: Tensor) -> Iterator[tuple[float, StateDict]]:
-        return fine_tune(model, latents, settings.finetune, seed, f"vectors/{method}", labels=labels)
+    def tuned(method: Method, labels: Tensor) -> list[Steps]:
+        copies = settings.finetune.each_copy(f"vectors/{method}")
+        return [fine_tune(model, latents, how, seed, purpose, labels=labels) for purpose, how in copies]
 
-    trainings: dict[Method, Iterator[tuple[float, StateDict]]] = {
+    trainings: dict[Method, Sequence[Steps]] = {
         "random": tuned("random", model.codes),
         "true": tuned("true", own),
-        "resteer": resteer(model, own, other, anything, keep, settings.resteer, seed),
-        "esd": esd(model, own, anything, keep, settings.resteer, seed),
+        "resteer": [resteer(model, own, other, anything, keep, settings.resteer, seed)],
+        "esd": [esd(model, own, anything, keep, settings.resteer, seed)],
     }
     vectors, base = dict[Method, TaskVector](), model.weights()
     for method in settings.methods:
-        training, taught = trainings[method], method not in TASK_VECTORS
+        taught, found = method not in TASK_VECTORS, []
         total = settings.resteer.steps if taught else settings.finetune.steps
-        for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are the edited ones
-            tell(Progress(f"training, {method}", step, total, f"loss {loss:.4f}"))
-        vectors[method] = (-1.0 if taught else 1.0) * TaskVector.between(base, weights)
+        for training in trainings[method]:
+            for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are the edited ones
+                tell(Progress(f"training, {method}", step, total, f"loss {loss:.4f}"))
+            found.append(TaskVector.between(base, weights))
+        vectors[method] = (-1.0 if taught else 1.0) * agree(found)
     return vectors

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from .dropout import dropping
 from .losses import denoising_loss, min_snr_weight, random_timesteps
 from .models.base import Model, repeated
 from .rng import generator
 from .settings import Settings
 from .training import Training, warm_average
 from .vector import StateDict
+from .vectors.copies import copy_name
 
 
 class FineTune(Settings):
@@ -21,9 +24,29 @@ class FineTune(Settings):
     steps: PositiveInt = 200
     batch: PositiveInt = 16
     lr: PositiveFloat = 1e-4
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: NonNegativeFloat = 0.0  # towards theta_0 (tverase/anchor.py)
+    l1: NonNegativeFloat = 0.0  # of theta - theta_0, in steps of the optimiser: at 1 hardly a weight moves
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     average: float = 0.9999  # limit of the decay of the running average of the weights
     control: bool = False  # also fine-tune on unrelated images, for build_vector.subtract_control
+    joint: bool = False  # one fine-tune on the images of all concepts; its length is about that of one concept's
+    copies: PositiveInt = 1  # fine-tunes with other seeds, which build_vector.merge makes one vector of
+    copies_lr: tuple[PositiveFloat, ...] = Field(
+        default=(1.0,), min_length=1
+    )  # factors of lr, one copy after the other
+
+    @model_validator(mode="after")
+    def _every_rate_has_a_copy(self) -> Self:
+        if len(self.copies_lr) > self.copies:
+            given = f"copies_lr has {len(self.copies_lr)} factors, copies is {self.copies}"
+            raise ValueError(f"{given}: some would never be used; ask for more copies or for fewer factors")
+        return self
+
+    def each_copy(self, name: str) -> Iterator[tuple[str, Self]]:
+        """(name, settings) of each fine-tune of `name`; the names tell the seeds apart, the first is `name` itself."""
+        for number in range(self.copies):
+            rate = self.lr * self.copies_lr[number % len(self.copies_lr)]
+            yield copy_name(name, number), self.model_copy(update={"lr": rate})
 
 
 CHECKPOINT_EVERY = 50
@@ -44,12 +67,12 @@ def fine_tune(
     these conditionings at random instead (the digits of Pham et al. have no empty caption). With `checkpoint` it resumes
     exactly.
     """
-    training = Training.of(model.weights(), weight_decay=settings.weight_decay)
+    training = Training.of(model.weights(), decay=settings.weight_decay, l1=settings.l1)
     training.go_on(checkpoint)
     student = model.with_weights(training.parameters)
     schedule, captions = model.noise_schedule, model.null if labels is None else labels
     if training.step >= settings.steps:
-        yield 0.0, training.average
+        yield 0.0, training.result()
     while training.step < settings.steps:
         rng = generator(seed, f"{purpose}/{training.step}")
         which = torch.randint(len(latents), (settings.batch,), generator=rng)
@@ -60,8 +83,9 @@ def fine_tune(
             cond = captions[torch.randint(len(captions), (settings.batch,), generator=rng)]
         else:
             cond = repeated(captions, settings.batch)
-        losses = denoising_loss(student.denoise, schedule, clean, cond, timesteps, noise)
+        with dropping(model, settings.dropout, generator(seed, f"{purpose}/{training.step}/dropout")):
+            losses = denoising_loss(student.denoise, schedule, clean, cond, timesteps, noise)
         loss = (losses * min_snr_weight(schedule, timesteps)).mean()
         value = training.advance(loss, settings.lr, warm_average(training.step, settings.average))
         training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
-        yield value, {name: weight.clone() for name, weight in training.average.items()}
+        yield value, training.result()

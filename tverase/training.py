@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .anchor import Anchor
 from .errors import ModelError, NumericalError
 from .files import read_tensors, write_tensors
 
@@ -21,19 +22,22 @@ def warm_average(step: int, limit: float) -> float:
 class Training:
     """Named parameters in training with AdamW. `average` holds their exponential moving average."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], *, weight_decay: float, clip: float = 1.0) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], *, weight_decay: float, clip: float = 1.0, anchor: Anchor | None = None
+    ) -> None:
         self.parameters = dict(parameters)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         everything = list(self.parameters.values())
         self.optimiser = torch.optim.AdamW(everything, lr=0.0, weight_decay=weight_decay, betas=(0.9, 0.99))
         self.clip = clip
+        self.anchor = anchor
         self.step = 0
 
     @classmethod
-    def of(cls, weights: Mapping[str, Tensor], *, weight_decay: float = 0.0) -> Self:
-        """The training of copies; `weights` stay as they are."""
+    def of(cls, weights: Mapping[str, Tensor], *, decay: float = 0.0, l1: float = 0.0) -> Self:
+        """The training of copies; `weights` stay as they are. decay, l1: what pulls the copies back to them (`Anchor`)."""
         copies = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
-        return cls(copies, weight_decay=weight_decay)
+        return cls(copies, weight_decay=0.0, anchor=Anchor(weights, decay, l1) if decay or l1 else None)
 
     def advance(self, loss: Tensor, rate: float, decay: float) -> float:
         """One step of the optimiser and of the averages; the loss as a number. `NumericalError` if it is not finite."""
@@ -46,10 +50,17 @@ class Training:
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(everything, self.clip)
         self.optimiser.step()
+        if self.anchor is not None:
+            self.anchor.pull(self.parameters, rate)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.values()), everything, 1 - decay)
         self.step += 1
         return value
+
+    def result(self) -> dict[str, Tensor]:
+        """Copies of the averages, settled by the anchor if there is one."""
+        average = self.average if self.anchor is None else self.anchor.settled(self.parameters, self.average)
+        return {name: weight.clone() for name, weight in average.items()}
 
     def save(self, path: Path) -> None:
         """Everything that the next step depends on, in one safetensors file."""

@@ -1,0 +1,289 @@
+"""What holds a fine-tuning near its base, copies of it, and one of several concepts: alone, and as the steps make them."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tasks import build_vector, finetune, make_images
+from tverase import finetune as finetuning
+from tverase.anchor import Anchor
+from tverase.config import Params
+from tverase.digitrun import DigitFineTune, Vectors, make_vectors
+from tverase.dropout import dropping
+from tverase.errors import ConfigError
+from tverase.files import read_tensors, sha256
+from tverase.finetune import FineTune, fine_tune
+from tverase.losses import denoising_loss, min_snr_weight, random_timesteps
+from tverase.models.base import repeated
+from tverase.models.digits import Digits
+from tverase.models.text2image import TextToImage
+from tverase.rng import generator
+from tverase.sampling import Sampling
+from tverase.training import Training, warm_average
+from tverase.vector import StateDict, TaskVector
+from tverase.vectors.agreement import agree
+
+SMALL = FineTune(steps=4, batch=2, lr=1e-3)
+
+
+@pytest.fixture(scope="module")
+def latents(pico: TextToImage) -> Tensor:
+    rng = generator(0, "tests/regularised")
+    return pico.start(1, rng) + 0.1 * pico.start(6, rng)
+
+
+def tuned(model: TextToImage, latents: Tensor, **options: Any) -> StateDict:
+    *_, (_, weights) = fine_tune(model, latents, SMALL.model_copy(update=options), 0, "tests/tuned")
+    return weights
+
+
+def equal(first: StateDict, second: StateDict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def flat(weights: StateDict) -> Tensor:
+    return torch.cat([weight.flatten() for weight in weights.values()])
+
+
+def plain(model: TextToImage, latents: Tensor) -> StateDict:
+    """The fine-tuning of the paper, written out: AdamW, clipping, a running average and nothing else."""
+    weights = {name: weight.clone().requires_grad_() for name, weight in model.weights().items()}
+    average, student = {name: w.detach().clone() for name, w in weights.items()}, model.with_weights(weights)
+    optimiser = torch.optim.AdamW(list(weights.values()), lr=SMALL.lr, weight_decay=0.0, betas=(0.9, 0.99))
+    schedule, null = model.noise_schedule, repeated(model.null, SMALL.batch)
+    for step in range(SMALL.steps):
+        rng = generator(0, f"tests/tuned/{step}")
+        clean = latents[torch.randint(len(latents), (SMALL.batch,), generator=rng)]
+        noise = torch.randn(clean.shape, generator=rng)
+        timesteps = random_timesteps(SMALL.batch, schedule, rng)
+        losses = denoising_loss(student.denoise, schedule, clean, null, timesteps, noise)
+        optimiser.zero_grad()
+        torch.autograd.backward((losses * min_snr_weight(schedule, timesteps)).mean())
+        nn.utils.clip_grad_norm_(list(weights.values()), 1.0)
+        optimiser.step()
+        decay = warm_average(step, SMALL.average)
+        average = {name: old.lerp(weights[name].detach(), 1 - decay) for name, old in average.items()}
+    return average
+
+
+def test_without_options_it_is_plain_fine_tuning_to_the_bit(pico: TextToImage, latents: Tensor) -> None:
+    expected = plain(pico, latents)
+    assert equal(tuned(pico, latents), expected)
+    assert equal(tuned(pico, latents, l1=0.0, weight_decay=0.0, dropout=0.0), expected)
+
+
+def test_l1_makes_tau_sparse(pico: TextToImage, latents: Tensor) -> None:
+    base = flat(pico.weights())
+    zeros = [float((flat(tuned(pico, latents, l1=l1)) == base).float().mean()) for l1 in (0.0, 0.3, 0.8)]
+    assert zeros[0] < 0.05
+    assert zeros[0] + 0.1 < zeros[1] < zeros[2] - 0.1
+    assert equal(tuned(pico, latents, l1=3.0), pico.weights())  # further than any step of Adam
+
+
+def test_the_pull_is_the_proximal_step_of_its_norm() -> None:
+    """x minimises |x - y|^2 / 2 + rate * l1 * |x - x0| where y - x is in rate * l1 times the norm's subgradient at x."""
+    rng = generator(0, "tests/prox")
+    start, given = torch.randn(2, 500, generator=rng, dtype=torch.float64)
+    found = given.clone()
+    Anchor({"w": start}, l1=8.0).pull({"w": found}, rate=0.1)
+    at_start = found == start
+    assert 0.2 < at_start.double().mean() < 0.8
+    assert (given - start)[at_start].abs().max() <= 0.8
+    assert torch.allclose((given - found)[~at_start], 0.8 * (found - start)[~at_start].sign())
+
+
+def test_decay_leads_back_to_the_base_and_not_to_zero() -> None:
+    start = {"w": torch.full((5,), 3.0), "b": torch.full((5,), -2.0)}
+    training = Training.of(start, decay=2.0)
+    with torch.no_grad():
+        training.parameters["w"].add_(1.0)
+    for _ in range(3):  # without a gradient only the pull moves anything
+        training.advance(0 * sum(p.sum() for p in training.parameters.values()), rate=0.1, decay=0.0)
+    assert torch.allclose(training.parameters["w"], 3.0 + torch.full((5,), 0.8**3))
+    assert torch.equal(training.parameters["b"], start["b"])
+
+
+def test_stronger_decay_gives_a_shorter_tau(pico: TextToImage, latents: Tensor) -> None:
+    base = flat(pico.weights())
+    lengths = [float((flat(tuned(pico, latents, weight_decay=d)) - base).norm()) for d in (0.0, 300.0, 900.0)]
+    assert lengths[0] > 1.1 * lengths[1] > 1.2 * lengths[2] > 0
+
+
+def test_an_average_over_the_way_back_counts_as_back() -> None:
+    start, now, average = ({"w": torch.tensor(values)} for values in ([1.0, 1.0], [1.0, 1.5], [1.001, 1.4]))
+    assert Anchor(start, l1=0.1).settled(now, average)["w"].tolist() == pytest.approx([1.0, 1.4])
+    assert equal(Anchor(start, decay=0.1).settled(now, average), average)
+
+
+def test_with_every_option_it_resumes_exactly(
+    pico: TextToImage, latents: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "CHECKPOINT_EVERY", 2)
+    settings = SMALL.model_copy(update={"steps": 6, "l1": 0.2, "weight_decay": 10.0, "dropout": 0.3})
+    path = tmp_path / "checkpoint.safetensors"
+
+    def steps(checkpoint: Path | None = None) -> Iterator[tuple[float, StateDict]]:
+        return fine_tune(pico, latents, settings, 0, "tests/resume", checkpoint)
+
+    whole = list(steps())
+    list(islice(steps(path), 3))
+    rest = list(steps(path))
+    assert [loss for loss, _ in rest] == [loss for loss, _ in whole[2:]]
+    assert equal(rest[-1][1], whole[-1][1])
+
+
+def test_dropout_is_reproducible_and_leaves_the_global_stream_alone(pico: TextToImage, latents: Tensor) -> None:
+    torch.manual_seed(1)
+    before, first = torch.get_rng_state(), tuned(pico, latents, dropout=0.3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert equal(tuned(pico, latents, dropout=0.3), first)
+    assert not equal(tuned(pico, latents), first)
+
+
+@pytest.mark.parametrize("kind", ["pico", "digits"])
+def test_dropout_ends_with_its_block(kind: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
+    given = model.start(3, generator(0, "tests/dropping")), torch.tensor([10, 400, 900]), repeated(model.null, 3)
+    model = model.with_weights(model.weights())
+
+    def answer(share: float) -> Tensor:
+        with torch.no_grad(), dropping(model, share, generator(0, "tests/dropping/noise")):
+            found: Tensor = model.denoise(*given)
+            return found
+
+    untouched = answer(0.0)
+    assert not torch.allclose(answer(0.4), untouched)
+    assert torch.equal(answer(0.4), answer(0.4))
+    with pytest.raises(RuntimeError), dropping(model, 0.4, generator(0, "tests/dropping/noise")):
+        raise RuntimeError
+    assert torch.equal(answer(0.0), untouched)
+
+
+class Passing:
+    """A model whose denoiser is one Dropout module."""
+
+    def __init__(self) -> None:
+        self.unet = nn.Sequential(nn.Dropout(0.0))
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    model, given = Passing(), torch.ones(200, 500)
+    with dropping(model, 0.3, generator(0, "tests/share")):
+        passed = model.unet.eval()(given)
+    assert passed.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert passed.mean().item() == pytest.approx(1, abs=5 * (0.3 / 0.7 / given.numel()) ** 0.5)
+    with pytest.raises(ConfigError, match=r"finetune\.dropout=0"), dropping(object(), 0.3, generator(0, "tests/share")):
+        pass
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -> Path:
+    """A folder with the images of two concepts, and of one of them alone."""
+    folder = tmp_path_factory.mktemp("copies")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for concepts in (["bomb"], ["bomb", "slot machine"]):
+            make_images.STEP.execute(params(small_run, concepts))
+    return folder
+
+
+def params(small_run: dict[str, Any], concepts: list[str], build: dict[str, Any] | None = None, **how: Any) -> Params:
+    changed = {"finetune": {**small_run["finetune"], **how}, "build_vector": build or {}, "concepts": concepts}
+    return Params.parse({**small_run, **changed, "name": ""})
+
+
+def made(given: Params) -> tuple[dict[str, str], TaskVector]:
+    """The sha256 of every fine-tune, and the vector."""
+    finetune.STEP.execute(given)
+    build_vector.STEP.execute(given)
+    files = sorted((given.out / "finetuned").iterdir())
+    return {path.stem: sha256(path) for path in files}, TaskVector.load(given.out / "vector.safetensors")
+
+
+def test_the_first_copy_is_what_one_fine_tune_is(
+    place: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    alone, _ = made(params(small_run, ["bomb"]))
+    given = params(small_run, ["bomb"], copies=3, copies_lr=[1, 0.5], control=True)
+    files, vector = made(given)
+    assert set(files) == {"bomb", "bomb~1", "bomb~2", "control", "control~1", "control~2"}
+    assert len(set(files.values())) == 6
+    assert files["bomb"] == alone["bomb"]
+    read = {name: read_tensors(given.out / "finetuned" / f"{name}.safetensors")[0] for name in files}
+    base, *copies = (pico_weights(small_run), *(read[f"bomb{sign}"] for sign in ("", "~1", "~2")))
+    taus = [TaskVector.between(base, copy) for copy in copies]
+    assert equal(vector.delta, agree(taus).delta)
+    assert 0.1 < float((flat(vector.delta) == 0).float().mean()) < 0.9
+    assert taus[1].norm() < 0.7 * min(taus[0].norm(), taus[2].norm())  # the rates are taken in turn: 1, 0.5, 1
+
+
+def pico_weights(small_run: dict[str, Any]) -> StateDict:
+    from tverase.models.folder import open_model
+
+    return open_model(small_run["model"]).weights()
+
+
+def test_one_fine_tune_of_all_concepts(place: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    both = ["bomb", "slot machine"]
+    apart, total = made(params(small_run, both))
+    together, vector = made(params(small_run, both, joint=True))
+    assert (set(apart), set(together)) == ({"bomb", "slot-machine"}, {"bomb+slot-machine"})
+    assert vector.norm() < 0.9 * total.norm()
+    assert made(params(small_run, ["bomb"], joint=True))[0] == made(params(small_run, ["bomb"]))[0]
+
+
+def test_the_vector_of_the_step_is_pruned_with_the_runs_seed(
+    place: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    both = ["bomb", "slot machine"]
+    _, total = made(params(small_run, both))
+    _, trimmed = made(params(small_run, both, {"prune": "magnitude", "keep": 0.2, "combine": "ties"}))
+    assert 0.2 <= float((flat(trimmed.delta) != 0).float().mean()) <= 0.41  # of one concept, of both
+    given = params(small_run, both, {"prune": "dare", "keep": 0.5})
+    _, dropped = made(given)
+    assert dropped.delta.keys() == total.delta.keys()
+    other = given.model_copy(update={"seed": 1})
+    build_vector.STEP.execute(other)
+    assert not equal(TaskVector.load(other.out / "vector.safetensors").delta, dropped.delta)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"copies": 0}, "finetune.copies: Input should be greater than 0"),
+        ({"copies": 2, "copies_lr": [1, 0.5, 2]}, "copies_lr has 3 factors, copies is 2"),
+        ({"copies_lr": []}, "finetune.copies_lr"),
+        ({"copies_lr": [0]}, "finetune.copies_lr"),
+        ({"l1": -0.1}, "finetune.l1"),
+        ({"dropout": 1}, "finetune.dropout: Input should be less than 1"),
+    ],
+)
+def test_mistakes_are_named(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Params.parse({"finetune": section})
+    assert said in str(caught.value)
+
+
+def test_digits_have_copies_and_neither_control_nor_company(digits: Digits) -> None:
+    def vector(copies: int) -> TaskVector:
+        how = DigitFineTune(steps=2, batch=2, lr=1e-3, copies=copies)
+        settings = Vectors(methods=("random",), images=3, anything=10, finetune=how)
+        return make_vectors(digits, 3, settings, Sampling(steps=1, guidance=1.0), 0)["random"]
+
+    alone, merged = flat(vector(1).delta), flat(vector(2).delta)
+    assert (alone != 0).float().mean() > 0.9
+    kept = merged != 0
+    assert 0.3 < kept.float().mean() < 0.9
+    assert torch.equal(merged[kept].sign(), alone[kept].sign())
+    for refused in ({"control": True}, {"joint": True}):
+        with pytest.raises(ConfigError, match=next(iter(refused))):
+            Params.parse({"digits": {"vectors": {"finetune": refused}}})
