@@ -1,0 +1,137 @@
+"""Outer defences: what a service can do to an input before the denoiser hears it.
+
+They are optional and reported apart: whoever holds the weights leaves them out. What attacks learn are conditionings that no
+prompt makes, so each defence takes something of the difference away.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+from .models.base import Meter, Model
+from .spaces.base import InputSpace
+from .vector import StateDict
+
+Defence = Callable[[Tensor], Tensor]  # conditionings (B, T, D) -> what the denoiser gets for them
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Every number of a conditioning on one of a few values (feature squeezing, Xu et al., 2018, arXiv:1704.01155).
+
+    low, high (D,): between which the values lie evenly, and what is outside is cut; of prompts that are known to be good.
+    """
+
+    low: Tensor
+    high: Tensor
+    levels: int
+
+    @classmethod
+    def of(cls, known: Tensor, levels: int) -> Self:
+        """With the range that the conditionings `known` (M, T, D) have in each of the D numbers."""
+        if levels < 2:
+            raise ConfigError(f"rounding needs at least 2 levels, not {levels}.")
+        flat = known.flatten(0, -2)
+        return cls(flat.amin(0), flat.amax(0), levels)
+
+    def __call__(self, cond: Tensor) -> Tensor:
+        """The nearest of the levels."""
+        width = (self.high - self.low).clamp(min=1e-12)
+        steps = ((cond - self.low) / width).clamp(0, 1) * (self.levels - 1)
+        return self.low + steps.round() / (self.levels - 1) * width
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Every state replaced by the nearest one that a known prompt has in the same place.
+
+    What is not said by a known prompt cannot be said at all, so that everything depends on which ones are known.
+    """
+
+    known: Tensor  # (M, T, D)
+
+    def __call__(self, cond: Tensor) -> Tensor:
+        """The nearest known states."""
+        places = [
+            states[torch.cdist(given, states).argmin(1)]
+            for given, states in zip(cond.unbind(1), self.known.unbind(1), strict=True)
+        ]
+        return torch.stack(places, 1)
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Every state drawn towards the mean of the known ones: what is far from all of them loses most.
+
+    share: of the way, between 0 (nothing happens) and 1 (all inputs are the mean).
+    """
+
+    known: Tensor  # (M, T, D)
+    share: float
+
+    def __call__(self, cond: Tensor) -> Tensor:
+        """Part of the way to the mean."""
+        return torch.lerp(cond, self.known.mean(0).expand_as(cond), self.share)
+
+
+@dataclass(frozen=True)
+class Defended:
+    """A model behind a defence; a `Model`, so that everything that examines models examines this one."""
+
+    model: Model
+    defence: Defence
+
+    @property
+    def meter(self) -> Meter:
+        """The model's own."""
+        return self.model.meter
+
+    @property
+    def null(self) -> Tensor:
+        """The model's own; the defence is applied where it is used."""
+        return self.model.null
+
+    @property
+    def noise_schedule(self) -> Any:
+        """The model's own."""
+        return self.model.noise_schedule
+
+    def weights(self) -> StateDict:
+        """The model's own: a defence has none."""
+        return self.model.weights()
+
+    def with_weights(self, weights: StateDict) -> Self:
+        """Other weights behind the same defence."""
+        return type(self)(self.model.with_weights(weights), self.defence)
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """As the model does: the defence stands behind the text encoder."""
+        return self.model.encode(prompts)
+
+    def space(self, template: str) -> InputSpace:
+        """The model's own: an attacker may say what he likes."""
+        return self.model.space(template)
+
+    def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
+        """The answer to what the defence leaves of `cond`."""
+        return self.model.denoise(noised, timesteps, self.defence(cond))
+
+    def to_latents(self, images: Tensor) -> Tensor:
+        """As the model does."""
+        return self.model.to_latents(images)
+
+    def to_images(self, latents: Tensor) -> Tensor:
+        """As the model does."""
+        return self.model.to_images(latents)
+
+    def start(self, count: int, rng: torch.Generator) -> Tensor:
+        """As the model does."""
+        return self.model.start(count, rng)
+
+    def sampler(self, steps: int) -> Any:
+        """As the model does."""
+        return self.model.sampler(steps)
