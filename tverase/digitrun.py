@@ -63,7 +63,7 @@ class DigitStrength(Strength):
     alpha_max: PositiveFloat = 5.0
     first: PositiveFloat = 1.0
     control_images: PositiveInt = 900
-    rounds: PositiveInt = 6
+    rounds: PositiveInt = 12  # an input that now and then draws the digit needs more images than one that never does
 
 
 class Vectors(Settings):

@@ -42,8 +42,8 @@ class Strength(Settings):
 
     @property
     def visits(self) -> int:
-        """The most alphas that a search can test."""
-        return math.ceil(math.log2(self.alpha_max / self.resolution)) + 3 + self.patience
+        """The most alphas that a search can test: a first guess, doublings, halvings, and those that are validated."""
+        return 2 * math.ceil(math.log2(max(2.0, self.alpha_max / self.resolution))) + 2 + self.patience
 
     def needed(self, inputs: int) -> int:
         """Images without a single success after which one of `inputs` inputs is safe."""
@@ -163,23 +163,25 @@ def search_strength(
 ) -> Iterator[StrengthCurve]:
     """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
 
-    first: the guess, unless the settings have one. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`, only perhaps not
-    the smallest. An alpha that stays undecided counts as unsafe.
+    first: the guess, unless the settings have one; one that is too weak is doubled, so that no strength is asked for at which
+    the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
+    only perhaps not the smallest. An alpha that stays undecided counts as unsafe.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
     low, high = 0, 0
     top = math.floor(settings.alpha_max / settings.resolution + 1e-9)
-    for guess in dict.fromkeys((max(1, min(top, round((settings.first or first) / settings.resolution))), top)):
+    guess = max(1, min(top, round((settings.first or first) / settings.resolution)))
+    while not high:
         curve = _add(curve, test_alpha(trial, guess * settings.resolution, tune, settings, "tune"))
         yield curve
         if curve.tested[-1].safe:
             high = guess
-            break
-        low = guess
-    if not high:
-        yield replace(curve, reason=_unsafe(curve.tested[-1], settings))
-        return
+        elif guess < top:
+            low, guess = guess, min(top, 2 * guess)
+        else:
+            yield replace(curve, reason=_unsafe(curve.tested[-1], settings))
+            return
     while high - low > 1:
         middle = (low + high) // 2
         curve = _add(curve, test_alpha(trial, middle * settings.resolution, tune, settings, "tune"))
