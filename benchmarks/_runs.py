@@ -39,12 +39,7 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
     seed_from: a finished run whose outputs are copied first, so that steps with the same key do not run again.
     A run without a feasible strength is measured at the smallest one that erases.
     """
-    quiet()
-    home = Path.cwd()
-    models = [f"model={home / 'models/emoji-sd'}", f"judges={home / 'models/judges'}"]
-    given = [*models, "search_strength.when_infeasible=safest", *overrides]
-    params = Params.load(Path("params.yaml"), given)
-    set_threads(params)
+    params = prepared(["search_strength.when_infeasible=safest", *overrides])
     if seed_from is not None and not folder.exists():
         shutil.copytree(seed_from, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +54,16 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
             "evaluation": params.out / "evaluation" / "evaluation.json",
         }
         return Run(**{key: read_json(path) for key, path in read.items()}, seconds=seconds)
+
+
+def prepared(overrides: list[str]) -> Params:
+    """params.yaml with the shipped model and judges, to be found from any folder; a quiet process with its threads."""
+    quiet()
+    home = Path.cwd()
+    models = [f"model={home / 'models/emoji-sd'}", f"judges={home / 'models/judges'}"]
+    params = Params.load(Path("params.yaml"), [*models, *overrides])
+    set_threads(params)
+    return params
 
 
 def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run | str:
