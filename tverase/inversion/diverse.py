@@ -43,7 +43,7 @@ class Invert(Settings):
     accept: float = Field(default=0.5, ge=0, le=1)  # rate on fresh seeds at which an embedding draws the concept
     images: PositiveInt = 10  # drawn for that decision
     restarts: NonNegativeInt = 0
-    chunk: PositiveInt = 96  # noised images in one forward pass; fewer need less memory, the result is the same
+    chunk: PositiveInt = 96  # most noised images in one forward pass; fewer need less memory, the result is the same
 
     @model_validator(mode="after")
     def _bins_are_ranges(self) -> "Invert":
