@@ -56,11 +56,7 @@ def steps_until(folder: Path, overrides: list[str], last: str) -> Params:
 def _steps(
     folder: Path, overrides: list[str], seed_from: Path | None, last: str | None = None
 ) -> tuple[Params, dict[str, float]]:
-    quiet()
-    home = Path.cwd()
-    models = [f"model={home / 'models/emoji-sd'}", f"judges={home / 'models/judges'}"]
-    params = Params.load(Path("params.yaml"), [*models, *overrides])
-    set_threads(params)
+    params = prepared(overrides)
     if seed_from is not None and not folder.exists():
         shutil.copytree(seed_from, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +68,16 @@ def _steps(
             if step.name == last:
                 break
     return params, seconds
+
+
+def prepared(overrides: list[str]) -> Params:
+    """params.yaml with the shipped model and judges, to be found from any folder; a quiet process with its threads."""
+    quiet()
+    home = Path.cwd()
+    models = [f"model={home / 'models/emoji-sd'}", f"judges={home / 'models/judges'}"]
+    params = Params.load(Path("params.yaml"), [*models, *overrides])
+    set_threads(params)
+    return params
 
 
 def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run | str:

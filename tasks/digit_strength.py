@@ -43,8 +43,9 @@ STEP = Step(
     outputs=lambda params: {"strength": out(params) / "strength.json"},
     run=run,
     code=(
-        *SHARED, "tverase.inversion.diverse", "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses",
-        "tverase.strength", "tverase.trial", "tverase.bounds", "tverase.spaces.cone",
+        *SHARED, "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.kept",
+        "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.trial",
+        "tverase.bounds", "tverase.spaces.cone",
     ),
     home=home,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from tverase.concepts import Concept
 from tverase.evaluate import LEARNED, Attack, Examiner, examine, metrics, summary
 from tverase.files import write_json, write_tensors
-from tverase.inversion.run import space_of
+from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
 from tverase.models.folder import open_model
 from tverase.report.pack import pack
@@ -25,16 +25,16 @@ def run(job: Job) -> None:
     found = InversionSet.load(job.inputs["inversions"] / "report.safetensors")
     examiner = Examiner(base, erased, jury(job), words, params.sampling, params.seed, settings.shown)
 
-    def words_of(concept: Concept) -> InputSpace:
+    def embeddings(concept: Concept) -> InputSpace:
         return space_of(base, concept, params.invert)
 
     on_words, on_states = LEARNED
     attacks = [
-        Attack(on_words, words_of, settings.attack),
+        Attack(on_words, lambda concept: words_of(base, concept, params.invert), settings.attack),
         Attack(on_states, lambda concept: StateSpace(base, concept.template), settings.states),
     ]
     rows = []
-    for progress, row in examine(examiner, concepts, found, words_of, settings.images, settings.images_each, attacks):
+    for progress, row in examine(examiner, concepts, found, embeddings, settings.images, settings.images_each, attacks):
         job.tell(progress)
         rows.append(row)
     control = examiner.control(concepts, settings.controls)
@@ -64,6 +64,9 @@ STEP = Step(
         "tverase.evaluate",
         "tverase.attacks.concept_inversion",
         "tverase.inversion.diverse",
+        "tverase.inversion.moving",
+        "tverase.inversion.run",
+        "tverase.spaces.tokens",
         "tverase.spaces.states",
         "tverase.bounds",
         "tverase.concepts",

@@ -1,9 +1,13 @@
 """Diverse Inversion: three disjoint sets of embeddings that each still draw the concept."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tverase.files import read_tensors, write_json, write_tensors
 from tverase.images import to_bytes
-from tverase.inversion.run import InversionRun
-from tverase.inversion.sets import ROLES, by_bin
+from tverase.inversion.embeddings import write_embeddings
+from tverase.inversion.run import InversionRun, template_of
+from tverase.inversion.sets import ROLES, InversionSet, by_bin, per_accepted
 
 from ._common import base_model, judge_paths, jury, model_path
 from ._main import main
@@ -11,27 +15,43 @@ from ._step import Job, Step
 
 
 def run(job: Job) -> None:
-    """`tune` picks the strength, `validate` accepts it, `report` is only ever used for the final table."""
+    """`tune` picks the strength, `validate` accepts it, `report` is only ever used for the final table. Resumes after a stop."""
     params, model, judges = job.params, base_model(job), jury(job)
     images, _ = read_tensors(job.inputs["images"])
-    found, pictures = {}, {}
+    found, pictures, costs = {}, {}, {}
     for concept in params.concept_list:
         latents = images[f"latents/{concept.slug}"].to(model.device)
         search = InversionRun(model, concept, params.invert, judges.of(concept.kind), params.sampling, params.seed)
-        for role, inversions in search.run(latents, job.tell).items():
+        for role, inversions in search.run(latents, job.tell, job.scratch / f"{concept.slug}.safetensors").items():
             found[role] = found[role] + inversions if role in found else inversions
         pictures |= {name: to_bytes(drawn) for name, drawn in search.shown.items()}
+        costs[concept.name] = search.cost
     folder = job.outputs["inversions"]
     folder.mkdir()
     for role in ROLES:
         found[role].save(folder / f"{role}.safetensors")
     write_tensors(pictures, folder / "pictures.safetensors")
-    index = {
+    write_json(folder / "index.json", index(job, found, costs))
+
+
+def index(job: Job, found: Mapping[str, InversionSet], costs: Mapping[str, int]) -> dict[str, Any]:
+    """What was tried, found and spent; writes the embeddings that other programs load. found: by role; costs: by concept."""
+    settings, written = job.params.invert, dict[str, dict[str, str]]()
+    if settings.space == "tokens":  # states are no word that a pipeline could learn
+        written = write_embeddings(found, settings.tokens, job.outputs["inversions"])
+    everything = [(role, item) for role in ROLES for item in found[role].found]
+    return {
+        "space": settings.space,
+        "tokens": settings.tokens,
+        "templates": {concept.name: template_of(concept, settings) for concept in job.params.concept_list},
         "by_bin": {role: by_bin(found[role].found) for role in ROLES},
-        "found": [{"role": role, **vars(item)} for role in ROLES for item in found[role].found],
+        "found": [{"role": role, **vars(item), **written.get(item.name, {})} for role, item in everything],
         "evaluations": job.meter.evaluations,
+        "evaluations_per_accepted": {
+            name: per_accepted(cost, [item for _, item in everything if item.concept == name])
+            for name, cost in costs.items()
+        },
     }
-    write_json(folder / "index.json", index)
 
 
 STEP = Step(
@@ -45,8 +65,9 @@ STEP = Step(
     outputs=lambda params: {"inversions": params.out / "inversions"},
     run=run,
     code=(
-        "tverase.inversion.diverse", "tverase.inversion.run", "tverase.inversion.sets", "tverase.spaces.cone",
-        "tverase.spaces.tokens", "tverase.losses", "tverase.sampling", "tverase.models.text2image",
+        "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.kept", "tverase.inversion.run",
+        "tverase.inversion.sets", "tverase.inversion.embeddings", "tverase.spaces.cone", "tverase.spaces.tokens",
+        "tverase.spaces.states", "tverase.losses", "tverase.sampling", "tverase.models.text2image",
     ),
 )  # fmt: skip
 

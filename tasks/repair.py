@@ -98,8 +98,9 @@ STEP = Step(
     run=run,
     code=(
         "tverase.repair", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
-        "tverase.concepts", "tverase.vector", "tverase.training", "tverase.losses", "tverase.spaces.cone",
-        "tverase.spaces.tokens", "tverase.models.text2image", "tverase.strength", "tverase.trial", "tverase.sampling",
+        "tverase.inversion.moving", "tverase.inversion.run", "tverase.concepts", "tverase.vector", "tverase.training",
+        "tverase.losses", "tverase.spaces.cone", "tverase.spaces.tokens", "tverase.spaces.states",
+        "tverase.models.text2image", "tverase.strength", "tverase.trial", "tverase.sampling",
     ),
 )  # fmt: skip
 

@@ -58,8 +58,11 @@ STEP = Step(
     },
     outputs=lambda params: {"strength": params.out / "strength.json", "curve": params.out / "curve.csv"},
     run=run,
-    code=("tverase.strength", "tverase.trial", "tverase.bounds", "tverase.concepts", "tverase.sampling"),
-)
+    code=(
+        "tverase.strength", "tverase.trial", "tverase.bounds", "tverase.concepts", "tverase.sampling",
+        "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(STEP)

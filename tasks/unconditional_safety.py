@@ -131,8 +131,8 @@ STEP = Step(
     },
     run=run,
     code=(
-        *SHARED, "tverase.unconditional", "tverase.complexity", "tverase.inversion.diverse", "tverase.losses",
-        "tverase.spaces.cone", "tverase.bounds", "tverase.report.digit_tables",
+        *SHARED, "tverase.unconditional", "tverase.complexity", "tverase.inversion.diverse", "tverase.inversion.moving",
+        "tverase.losses", "tverase.spaces.cone", "tverase.bounds", "tverase.report.digit_tables",
     ),
     home=home,
 )  # fmt: skip

@@ -53,6 +53,9 @@ class DigitInvert(Invert):
     lr: PositiveFloat = 0.05
     batch: PositiveInt = 8
     template: str = "{}"
+    # A code is all that this model hears, so there is nothing to choose between.
+    space: Literal["tokens"] = "tokens"
+    tokens: Literal[1] = 1
 
 
 class DigitStrength(Strength):

@@ -6,6 +6,8 @@ constraint of Pham et al. (2024, arXiv:2404.03631, eq. 4 and figure 1). Bins, hi
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -17,6 +19,8 @@ from ..models.base import Model
 from ..settings import Settings
 from ..spaces import cone
 from ..spaces.base import InputSpace
+from .kept import Kept
+from .moving import Moving
 
 Bin = tuple[float, float]
 
@@ -33,16 +37,29 @@ class Invert(Settings):
     hinge: float = 0.1  # weight of the penalty on embeddings that are alike
     alike: float = Field(default=0.3, ge=-1, le=1)  # cosine across the anchor above which they are
     template: str = "a {}"
+    # tokens: free words in the template; states: all that the text encoder says of a prompt, whether or not words can.
+    space: Literal["tokens", "states"] = "tokens"
+    tokens: PositiveInt = 1  # free words, side by side
     accept: float = Field(default=0.5, ge=0, le=1)  # rate on fresh seeds at which an embedding draws the concept
     images: PositiveInt = 10  # drawn for that decision
     restarts: NonNegativeInt = 0
-    chunk: PositiveInt = 96  # noised images in one forward pass; fewer need less memory, the result is the same
+    chunk: PositiveInt = 96  # most noised images in one forward pass; fewer need less memory, the result is the same
 
     @model_validator(mode="after")
     def _bins_are_ranges(self) -> "Invert":
         for low, high in self.bins:
             if not -1 <= low < high <= 1:
                 raise ValueError(f"the bin [{low}, {high}] is not a range of cosines, -1 <= low < high <= 1")
+        if len(set(self.bins)) < len(self.bins):
+            raise ValueError("a bin is given twice; per_bin asks for several embeddings in each")
+        return self
+
+    @model_validator(mode="after")
+    def _words_have_a_number(self) -> "Invert":
+        if self.space == "states" and self.tokens > 1:
+            raise ValueError(
+                "tokens counts free words, and space: states has none; leave it at 1, or set space: tokens"
+            )
         return self
 
 
@@ -74,22 +91,8 @@ def search(
     (K, E): where to start instead of at random.
     Only the embeddings are learned. Raises `NumericalError` if a loss stops being a number.
     """
-    low, high = bins.T.to(anchor.device)
-    start = space.start(anchor, low.cpu(), high.cpu(), rng) if begin is None else begin.clone()
-    points = start.requires_grad_()
-    optimiser = torch.optim.Adam([points], lr=settings.lr)
-    for step in range(settings.steps):
-        optimiser.param_groups[0]["lr"] = settings.lr * min(1.0, 2 * (1 - step / settings.steps))
-        optimiser.zero_grad()
-        losses = _losses(model, space, points, latents, settings, rng)
-        crowd = settings.hinge * cone.crowding(points, anchor, settings.alike).sum()
-        torch.autograd.backward(crowd)
-        if not torch.isfinite(losses).all():
-            raise NumericalError(f"a loss of the inversion is not finite at step {step}; lower `invert.lr`.")
-        optimiser.step()
-        with torch.no_grad():
-            points.copy_(cone.project(points, anchor, low, high))
-        yield Round(step + 1, points.detach().clone(), losses)
+    start = _start(space, anchor, bins, rng) if begin is None else begin.clone()
+    yield from _advance(model, space, anchor, bins, latents, settings, rng, Moving(start))
 
 
 def search_freely(
@@ -107,6 +110,49 @@ def search_freely(
     yield from search(model, space, anchor, anywhere, latents, free, rng, begin=begin)
 
 
+def _start(space: InputSpace, anchor: Tensor, bins: Tensor, rng: torch.Generator) -> Tensor:
+    low, high = bins.T.cpu()
+    return space.start(anchor, low, high, rng)
+
+
+def _advance(
+    model: Model,
+    space: InputSpace,
+    anchor: Tensor,
+    bins: Tensor,
+    latents: Tensor,
+    settings: Invert,
+    rng: torch.Generator,
+    moving: Moving,
+    kept: Kept | None = None,
+) -> Iterator[Round]:
+    """The steps that are left of a search; `kept` is told of each, and of the state before one that failed."""
+    low, high = bins.T.to(anchor.device)
+    points = moving.points
+    if moving.step >= settings.steps:
+        yield Round(moving.step, points.detach().clone(), moving.losses)
+    while moving.step < settings.steps:
+        before = rng.get_state()
+        moving.optimiser.param_groups[0]["lr"] = settings.lr * min(1.0, 2 * (1 - moving.step / settings.steps))
+        moving.optimiser.zero_grad()
+        losses = _losses(model, space, points, latents, settings, rng)
+        crowd = settings.hinge * cone.crowding(points, anchor, settings.alike).sum()
+        torch.autograd.backward(crowd)
+        if not moving.finite(losses):
+            if kept is not None:
+                rng.set_state(before)
+                kept.save(moving)
+            raise NumericalError(
+                f"a loss of the inversion or its slope is not finite at step {moving.step}; lower `invert.lr`."
+            )
+        moving.advance(losses)
+        with torch.no_grad():
+            points.copy_(cone.project(points, anchor, low, high))
+        if kept is not None:
+            kept.leave(moving, settings.steps)
+        yield Round(moving.step, points.detach().clone(), losses)
+
+
 def _losses(
     model: Model, space: InputSpace, points: Tensor, latents: Tensor, settings: Invert, rng: torch.Generator
 ) -> Tensor:
@@ -118,16 +164,19 @@ def _losses(
     which = torch.randint(len(latents), (count, batch), generator=rng)
     noise = torch.randn(count, batch, *latents.shape[1:], generator=rng)
     timesteps = torch.stack([random_timesteps(batch, schedule, rng) for _ in range(count)])
-    found = []
+    found = points.new_zeros(count)
     for rows in torch.split(torch.arange(count), max(1, settings.chunk // batch)):
-        clean = latents[which[rows].flatten()]
-        cond = space.cond(points[rows]).repeat_interleave(batch, 0)
-        when = timesteps[rows].flatten().to(clean.device)
-        losses = denoising_loss(model.denoise, schedule, clean, cond, when, noise[rows].flatten(0, 1).to(clean.device))
-        each = (losses * min_snr_weight(schedule, when)).view(len(rows), batch).mean(1)
-        torch.autograd.backward(each.sum())
-        found.append(each.detach())
-    return torch.cat(found)
+        for images in torch.split(torch.arange(batch), settings.chunk):  # one embedding's may not fit at once
+            part = rows[:, None], images
+            clean, when = latents[which[part].flatten()], timesteps[part].flatten().to(latents.device)
+            cond = space.cond(points[rows]).repeat_interleave(len(images), 0)
+            mixed = noise[part].flatten(0, 1).to(clean.device)
+            losses = denoising_loss(model.denoise, schedule, clean, cond, when, mixed)
+            weighted = (losses * min_snr_weight(schedule, when)).view(len(rows), len(images))
+            each = weighted.mean(1) * (len(images) / batch)
+            torch.autograd.backward(each.sum())
+            found[rows] += each.detach()
+    return found
 
 
 Check = Callable[[Tensor], list[int]]
@@ -142,24 +191,23 @@ def invert(
     settings: Invert,
     rng: torch.Generator,
     hits: Check,
+    checkpoint: Path | None = None,
 ) -> Iterator[Round]:
     """`search`, then acceptance, then fresh starts for those that failed, at most `settings.restarts` times.
 
     hits(points) -> for each embedding, how many of `settings.images` fresh images show the concept. Yields every
-    round; the last one has the best embeddings and their hits.
+    round; the last one has the best embeddings and their hits. With `checkpoint` it resumes exactly; then the first
+    round is the first that was not kept.
     """
-    last = None
-    for last in search(model, space, anchor, bins, latents, settings, rng):
-        yield last
-    assert last is not None  # steps is positive
-    points, losses, counts = last.points.clone(), last.losses.clone(), hits(last.points)
-    for attempt in range(1, settings.restarts + 1):
-        failed = [i for i, count in enumerate(counts) if count < settings.accept * settings.images]
-        if not failed:
-            break
-        for last in search(model, space, anchor, bins[failed], latents, settings, rng):
-            yield replace(last, attempt=attempt)
-        for i, point, loss, count in zip(failed, last.points, last.losses, hits(last.points), strict=True):
-            if count > counts[i]:
-                points[i], losses[i], counts[i] = point, loss, count
-    yield replace(last, points=points, losses=losses, hits=tuple(counts))
+    kept = Kept.of(checkpoint, rng, model.meter, len(bins), anchor)
+    needed = settings.accept * settings.images
+    while kept.attempt <= settings.restarts and (slots := kept.open(needed)):
+        moving = kept.moving or Moving(_start(space, anchor, bins[slots], rng))
+        last = None
+        for last in _advance(model, space, anchor, bins[slots], latents, settings, rng, moving, kept):
+            yield replace(last, attempt=kept.attempt)
+        assert last is not None  # steps is positive
+        kept.judged(slots, last.points, last.losses, hits(last.points))
+    best = kept.best
+    assert best is not None  # the first attempt judges all of them
+    yield Round(settings.steps, best.points, best.losses, hits=best.hits)

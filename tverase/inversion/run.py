@@ -1,6 +1,8 @@
 """One Diverse Inversion for one concept: all three sets in one batch, then told apart."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from ..rng import generator
 from ..sampling import Sampling, draw
 from ..spaces import cone
 from ..spaces.base import InputSpace
+from ..spaces.states import StateSpace
 from .diverse import Invert, Round, invert
 from .sets import ROLES, Found, InversionSet
 
@@ -31,29 +34,38 @@ class InversionRun:
     seed: int
     roles: tuple[str, ...] = ROLES  # the sets that are made
     shown: dict[str, Tensor] = field(default_factory=dict)  # name -> images (n, 3, H, W) of the base model
-    _drawn: int = 0
+    cost: int = 0  # evaluations of the denoiser that search and acceptance took; pictures are not counted
+    _attempt: int = 0
 
     @property
     def space(self) -> InputSpace:
         """The space that is searched."""
         return space_of(self.model, self.concept, self.settings)
 
-    def run(self, latents: Tensor, tell: Tell = silent) -> dict[str, InversionSet]:
-        """A set for each role. latents (N, ...): of images that show the concept."""
+    def rounds(self, bins: Tensor, latents: Tensor, checkpoint: Path | None = None) -> Iterator[Round]:
+        """Search and acceptance of one embedding for each of the `bins` (K, 2); resumes from `checkpoint`."""
+        anchor, before = self.space.anchor(self.concept.noun), self.model.meter.evaluations
+        rng = generator(self.seed, f"invert/{self.concept.name}")
+        how = self.settings, rng, self._hits, checkpoint
+        for found in invert(self.model, self.space, anchor, bins, latents, *how):
+            self._attempt = found.attempt
+            self.cost = self.model.meter.evaluations - before
+            yield found
+
+    def run(self, latents: Tensor, tell: Tell = silent, checkpoint: Path | None = None) -> dict[str, InversionSet]:
+        """A set for each role. latents (N, ...): of images that show the concept; resumes from `checkpoint`."""
         slots = [
             (role, bin_, i) for role in self.roles for bin_ in self.settings.bins for i in range(self.settings.per_bin)
         ]
         bins = torch.tensor([bin_ for _, bin_, _ in slots])
-        space, anchor = self.space, self.space.anchor(self.concept.noun)
-        rng = generator(self.seed, f"invert/{self.concept.name}")
         last: Round | None = None
-        for last in invert(self.model, space, anchor, bins, latents, self.settings, rng, self._hits):
+        for last in self.rounds(bins, latents, checkpoint):
             note = f"loss {last.losses.mean():.3f}"
             tell(Progress(f"inverting {self.concept.name}", last.step, self.settings.steps, note))
         if last is None or last.hits is None:
             raise RuntimeError("the inversion ended without a last round")
         pictures = self._pictures(last.points)
-        cosines = cone.cosine(last.points, anchor)
+        cosines = cone.cosine(last.points, self.space.anchor(self.concept.noun))
         sets: dict[str, InversionSet] = {}
         for role in self.roles:
             mine = [i for i, slot in enumerate(slots) if slot[0] == role]
@@ -71,9 +83,8 @@ class InversionRun:
 
     def _hits(self, points: Tensor) -> list[int]:
         """For each embedding, in how many fresh images of the base model the judge sees the concept."""
-        self._drawn += 1
         count = self.settings.images
-        rng = generator(self.seed, f"invert/{self.concept.name}/accept/{self._drawn}")
+        rng = generator(self.seed, f"invert/{self.concept.name}/accept/{self._attempt + 1}")
         with torch.no_grad():
             cond = self.space.cond(points).repeat_interleave(count, 0)
         images = draw(self.model, cond, rng, self.sampling)
@@ -95,5 +106,19 @@ def template_of(concept: Concept, settings: Invert) -> str:
 
 
 def space_of(model: Model, concept: Concept, settings: Invert) -> InputSpace:
-    """The space in which the inputs of a concept are searched."""
-    return model.space(template_of(concept, settings))
+    """The space in which the inputs of a concept are searched: what a point that was found means."""
+    if settings.space == "states":
+        return StateSpace(model, template_of(concept, settings))
+    return words_of(model, concept, settings)
+
+
+def words_of(model: Model, concept: Concept, settings: Invert) -> InputSpace:
+    """The free words of the template, also where the states are searched."""
+    return model.space(template_of(concept, settings), settings.tokens)
+
+
+def spaces_of(model: Model, concept: Concept, settings: Invert) -> list[InputSpace]:
+    """Everything that a point can mean: as words, one meaning in each of the concept's templates; states stand in none."""
+    if settings.space == "states":
+        return [space_of(model, concept, settings)]
+    return [model.space(template, settings.tokens) for template in concept.templates]

@@ -1,7 +1,7 @@
 """What Diverse Inversion found: embeddings with the bin, the cosine and the rate at which each draws the concept."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +31,10 @@ class Found:
 
 @dataclass(frozen=True)
 class InversionSet:
-    """Embeddings (K, E) and what is known of each; `template` is the prompt that they stand in."""
+    """Embeddings (K, E) and what is known of each; `template` is the prompt that they stand in.
+
+    E is the dimension of the space that was searched: m free words have m times a word's.
+    """
 
     points: Tensor
     found: tuple[Found, ...]
@@ -78,3 +81,9 @@ def by_bin(found: Iterable[Found]) -> list[dict[str, Any]]:
         }
         for (low, high), items in sorted(bins.items())
     ]
+
+
+def per_accepted(cost: int, found: Sequence[Found]) -> float | None:
+    """`cost` for each embedding that draws its concept; None if none does."""
+    accepted = sum(item.accepted for item in found)
+    return round(cost / accepted, 1) if accepted else None

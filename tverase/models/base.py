@@ -62,8 +62,8 @@ class Model(Protocol):
         """Prompts as conditionings."""
         ...
 
-    def space(self, template: str) -> InputSpace:
-        """The space in which inversion searches this model's inputs; `template` holds one free word, if it has words."""
+    def space(self, template: str, tokens: int = 1) -> InputSpace:
+        """The space in which inversion searches this model's inputs: `tokens` free words in `template`, if it has words."""
         ...
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:

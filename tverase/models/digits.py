@@ -49,7 +49,7 @@ class Digits:
     meter: Meter = field(default_factory=Meter)
     theta: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def space(self, template: str = "") -> Sphere:  # noqa: ARG002 - a digit has no words
+    def space(self, template: str = "", tokens: int = 1) -> Sphere:  # noqa: ARG002 - a digit has no words
         """Where inputs are searched: the sphere itself."""
         return Sphere(self.codes)
 

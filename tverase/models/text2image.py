@@ -96,11 +96,11 @@ class TextToImage:
         """The text encoder's table of word embeddings, weight (V, E)."""
         return self.text_encoder.get_input_embeddings()
 
-    def space(self, template: str) -> "TokenSpace":
-        """The embeddings of one free word in `template`."""
+    def space(self, template: str, tokens: int = 1) -> "TokenSpace":
+        """The embeddings of `tokens` free words side by side in `template`."""
         from ..spaces.tokens import TokenSpace
 
-        return TokenSpace(self, template)
+        return TokenSpace(self, template, tokens)
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
         """The UNet's answer (B, C, h, w); counts B evaluations."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class InputSpace(Protocol):
-    """Points (K, E) that a search moves, and the conditionings that they stand for."""
+    """Points (K, E) that a search moves, and the conditionings that they stand for; E is the space's own dimension."""
 
     def anchor(self, noun: str) -> Tensor:
         """The concept's own point (E,)."""

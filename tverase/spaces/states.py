@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models.text2image import TextToImage
+from ..models.base import Model
 from . import cone
 
 
@@ -13,7 +13,7 @@ from . import cone
 class StateSpace:
     """The text encoder's states of a whole prompt as one long vector (K, T * D): more than any prompt can say."""
 
-    model: TextToImage
+    model: Model
     template: str = "a {}"
 
     def anchor(self, noun: str) -> Tensor:

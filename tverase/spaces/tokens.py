@@ -1,4 +1,4 @@
-"""The input space of a text encoder's words: a point is the embedding of one free token in a prompt."""
+"""The input space of a text encoder's words: a point is the embeddings of a prompt's free tokens, one or more."""
 
 from dataclasses import dataclass
 
@@ -14,40 +14,50 @@ FREE = "{}"
 
 @dataclass(frozen=True)
 class TokenSpace:
-    """Embeddings (K, E) that stand in a template, `a {}`, in place of a word."""
+    """Embeddings (K, m * E) that stand in a template, `a {}`, in place of a word: m tokens side by side."""
 
     model: TextToImage
     template: str = "a {}"
+    tokens: int = 1
 
     def __post_init__(self) -> None:
         if self.template.count(FREE) != 1:
             raise ConfigError(f"the template {self.template!r} has to hold {FREE} exactly once, as in 'a {FREE}'.")
 
     def anchor(self, noun: str) -> Tensor:
-        """The mean embedding of the words of `noun` (E,)."""
+        """The words of `noun` if there are as many as free tokens, else their mean in every place (m * E,)."""
         tokens = self.model.tokenizer(noun, add_special_tokens=False).input_ids
         table: Tensor = self.model.token_embedding.weight
-        return table[torch.tensor(tokens, device=table.device)].detach().mean(0)
+        words = table[torch.tensor(tokens, device=table.device)].detach()
+        return words.flatten() if len(words) == self.tokens else words.mean(0).repeat(self.tokens)
 
     def start(self, anchor: Tensor, low: Tensor, high: Tensor, rng: torch.Generator) -> Tensor:
-        """Random points, one for each bin, as long as the vocabulary's median embedding (K, E)."""
-        length = self.model.token_embedding.weight.detach().norm(dim=1).median().item()
+        """Random points, one for each bin, as long as m of the vocabulary's median embeddings in a row (K, m * E)."""
+        length = self.model.token_embedding.weight.detach().norm(dim=1).median().item() * self.tokens**0.5
         return cone.scatter(anchor.cpu(), low, high, length, rng).to(anchor.device)
 
     def cond(self, points: Tensor) -> Tensor:
         """The text encoder's states for each point in the template (K, T, D), differentiable in `points`."""
         tokens, place = self._layout()
-        return self.model.encode_tokens(tokens, slice(place, place + 1), points)
+        return self.model.encode_tokens(tokens, slice(place, place + self.tokens), self.words(points))
+
+    def words(self, points: Tensor) -> Tensor:
+        """Each point's embeddings, token by token (K, m, E)."""
+        return points.reshape(len(points), self.tokens, -1)
 
     def _layout(self) -> tuple[Tensor, int]:
-        """Token ids of the template with a stand-in (T,), and where the stand-in is."""
+        """Token ids of the template with stand-ins (T,), and where the first stand-in is."""
         tokenizer = self.model.tokenizer
         before, after = self.template.split(FREE)
         head = tokenizer(before.strip(), add_special_tokens=False).input_ids if before.strip() else []
         tail = tokenizer(after.strip(), add_special_tokens=False).input_ids if after.strip() else []
-        ids = [tokenizer.bos_token_id, *head, tokenizer.eos_token_id, *tail, tokenizer.eos_token_id]
+        free = [tokenizer.eos_token_id] * self.tokens
+        ids = [tokenizer.bos_token_id, *head, *free, *tail, tokenizer.eos_token_id]
         room = tokenizer.model_max_length
         if len(ids) > room:
-            raise ConfigError(f"the template {self.template!r} is longer than the {room} tokens that fit.")
+            raise ConfigError(
+                f"the template {self.template!r} with {self.tokens} free tokens is longer than the {room} that fit; "
+                "shorten it, or lower `invert.tokens`."
+            )
         padding = [tokenizer.pad_token_id] * (room - len(ids))
         return torch.tensor(ids + padding), 1 + len(head)

@@ -1,0 +1,129 @@
+"""Diverse Inversion of K embeddings in one batch against K textual inversions, one after the other.
+
+`python -m benchmarks.inversion` on "bomb" and the images of its make_images step. Both sides have the same bins, steps,
+images, template and acceptance; only the batch differs. Goal: an accepted embedding takes at most a fifth of the time.
+`--separate 3` runs only three of the K, spread evenly over the bins, and scales their sums to all.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tasks import make_images
+from tasks._show import show
+from tverase.concepts import evenly
+from tverase.config import Params
+from tverase.files import read_tensors
+from tverase.inversion.run import InversionRun
+from tverase.inversion.sets import ROLES
+from tverase.judges.cnn import CnnJudge
+from tverase.models.base import Meter
+from tverase.models.folder import open_model
+
+from . import say
+from ._runs import WORK, inside, prepared
+
+GOAL = 5.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What embeddings took, and how many draw the concept."""
+
+    seconds: float
+    evaluations: int
+    tried: int
+    accepted: int
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+
+    def figures(self, of: int) -> dict[str, float | int | None]:
+        """For each accepted embedding, and for all `of` if it is a part of them."""
+        each = self.accepted or None
+        return {
+            **asdict(self),
+            "seconds": round(self.seconds, 2),
+            "seconds_for_all": round(self.seconds * of / self.tried, 2),
+            "evaluations_for_all": round(self.evaluations * of / self.tried),
+            "seconds_per_accepted": each and round(self.seconds / each, 2),
+            "evaluations_per_accepted": each and round(self.evaluations / each, 1),
+        }
+
+
+def main() -> None:
+    """Images, a warm-up, one batch, one by one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--concept", default="bomb")
+    parser.add_argument("--separate", type=int, metavar="N", help="run only N of the K separate ones")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    args = parser.parse_args()
+    params = prepared([f"concepts={args.concept}", *args.overrides])
+    search, latents = searching(params, WORK / "inversion" / params.name)
+    bins = [bin_ for _ in ROLES for bin_ in params.invert.bins for _ in range(params.invert.per_bin)]
+    chosen = evenly(range(len(bins)), min(len(bins), max(1, args.separate or len(bins))))
+    warm = params.invert.model_copy(update={"steps": 1, "images": 1, "restarts": 0})
+    timed(replace(search, settings=warm), bins[:1], latents)
+    together = timed(search, bins, latents)
+    print(line("in one batch", together), flush=True)
+    separate = Cost(0.0, 0, 0, 0)
+    for i in chosen:
+        separate += timed(replace(search, seed=params.seed + 1 + i), [bins[i]], latents)
+        print(line("one by one", separate), flush=True)
+    both = {"together": together.figures(len(bins)), "separate": separate.figures(len(bins))}
+    value = {kind: ratio(both, f"{kind}_per_accepted") for kind in ("seconds", "evaluations")}
+    ok = value["seconds"] is not None and value["seconds"] >= GOAL
+    goal = {"seconds": GOAL, "evaluations": "reported"}
+    say("inversion", value, goal, ok=ok, concept=args.concept, embeddings=len(bins), settings=used(params), **both)
+
+
+def searching(params: Params, folder: Path) -> tuple[InversionRun, Tensor]:
+    """The inversion of the one concept, and the latents (N, ...) of its images, made in `folder` if they are not there."""
+    (concept,) = params.concept_list
+    folder.mkdir(parents=True, exist_ok=True)
+    with inside(folder):
+        with show("make_images") as tell:
+            make_images.STEP.execute(params, tell)
+        images, _ = read_tensors(params.out / "images.safetensors")
+    model = open_model(params.model, params.runtime.device).metered(Meter())
+    judge = CnnJudge.load(Path(params.judges) / f"{'style' if concept.kind == 'style' else 'object'}.safetensors")
+    latents = images[f"latents/{concept.slug}"].to(model.device)
+    return InversionRun(model, concept, params.invert, judge, params.sampling, params.seed), latents
+
+
+def timed(search: InversionRun, bins: Sequence[tuple[float, float]], latents: Tensor) -> Cost:
+    """Search and acceptance of one embedding for each bin, in one batch."""
+    begun = time.perf_counter()
+    *_, last = search.rounds(torch.tensor(bins), latents)
+    seconds, needed = time.perf_counter() - begun, search.settings.accept * search.settings.images
+    accepted = sum(hits >= needed for hits in last.hits or ())
+    return Cost(seconds, search.cost, len(bins), accepted)
+
+
+def ratio(both: dict[str, dict[str, float | int | None]], key: str) -> float | None:
+    """How many times more the separate ones take; None if one side found nothing."""
+    one, other = both["separate"][key], both["together"][key]
+    return round(one / other, 2) if one is not None and other else None
+
+
+def used(params: Params) -> dict[str, int]:
+    """What the figures depend on."""
+    invert = params.invert
+    return {
+        "steps": invert.steps, "batch": invert.batch, "images": invert.images, "restarts": invert.restarts,
+        "chunk": invert.chunk, "tokens": invert.tokens, "threads": torch.get_num_threads(),
+    }  # fmt: skip
+
+
+def line(what: str, cost: Cost) -> str:
+    """A cost for people."""
+    return f"{what}: {cost.accepted} of {cost.tried} accepted, {cost.seconds:.1f} s, {cost.evaluations:,} evaluations"
+
+
+if __name__ == "__main__":
+    main()

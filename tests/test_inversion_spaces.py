@@ -1,0 +1,195 @@
+"""Diverse Inversion in wider spaces: several free words, and all that the text encoder says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from tasks import build_vector, erase, evaluate, finetune, invert, make_images, repair, search_strength
+from tverase.attacks.concept_inversion import ConceptInversion
+from tverase.concepts import Concept, concept
+from tverase.config import Params
+from tverase.digitrun import DigitInvert
+from tverase.errors import ConfigError
+from tverase.files import read_json
+from tverase.held import held, in_templates, relearned
+from tverase.inversion.diverse import Invert, Round, search
+from tverase.inversion.run import space_of, spaces_of, words_of
+from tverase.inversion.sets import InversionSet
+from tverase.models.folder import open_model
+from tverase.models.text2image import TextToImage
+from tverase.rng import generator
+from tverase.spaces.cone import cosine
+from tverase.spaces.states import StateSpace
+from tverase.spaces.tokens import TokenSpace
+from tverase.world.vocabulary import vocabulary
+
+BINS = torch.tensor([[-0.2, 0.2], [0.4, 0.6], [0.95, 0.98]])
+SPACES: list[dict[str, Any]] = [{"tokens": 2}, {"tokens": 3}, {"space": "states"}]
+
+
+@pytest.fixture(scope="module")
+def bomb() -> Concept:
+    return concept("bomb", vocabulary())
+
+
+@pytest.fixture(scope="module")
+def latents(pico: TextToImage) -> Tensor:
+    return pico.start(4, generator(0, "tests/spaces"))
+
+
+def rounds(model: TextToImage, of: Concept, latents: Tensor, settings: Invert) -> list[Round]:
+    space = space_of(model, of, settings)
+    anchor, rng = space.anchor(of.noun), generator(0, "tests/spaces/search")
+    return list(search(model, space, anchor, BINS, latents, settings, rng))
+
+
+@pytest.mark.parametrize(("noun", "tokens", "said"), [
+    ("bomb", 1, "a bomb"), ("bomb", 2, "a bomb bomb"), ("slot machine", 2, "a slot machine"),
+])  # fmt: skip
+def test_the_concepts_own_point_says_its_words(pico: TextToImage, noun: str, tokens: int, said: str) -> None:
+    space = TokenSpace(pico, tokens=tokens)
+    assert torch.allclose(space.cond(space.anchor(noun)[None]), pico.encode([said]), atol=1e-6)
+
+
+def test_words_that_do_not_fit_the_places_are_their_mean_in_each(pico: TextToImage) -> None:
+    mean = TokenSpace(pico).anchor("slot machine")
+    assert torch.equal(TokenSpace(pico, tokens=3).anchor("slot machine"), torch.cat([mean] * 3))
+
+
+@pytest.mark.parametrize("template", ["a {}", "a noto {}, on a blue background", "{}"])
+def test_free_words_stand_side_by_side(pico: TextToImage, template: str) -> None:
+    space, one = TokenSpace(pico, template, 2), TokenSpace(pico)
+    points = torch.stack([torch.cat([one.anchor("owl"), one.anchor("fire")]), torch.cat([one.anchor("car")] * 2)])
+    said = [template.format(words) for words in ("owl fire", "car car")]
+    assert torch.allclose(space.cond(points), pico.encode(said), atol=1e-6)
+    assert torch.equal(space.words(points)[0], torch.stack([one.anchor("owl"), one.anchor("fire")]))
+
+
+def test_starts_are_as_long_as_that_many_words(pico: TextToImage) -> None:
+    space = TokenSpace(pico, tokens=4)
+    points = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/start"))
+    median = pico.token_embedding.weight.norm(dim=1).median()
+    assert torch.allclose(points.norm(dim=1), 2 * median.expand(len(BINS)), rtol=1e-4)
+
+
+def test_more_words_than_there_is_room_for(pico: TextToImage) -> None:
+    space = TokenSpace(pico, tokens=pico.tokenizer.model_max_length - 2)
+    with pytest.raises(ConfigError, match=r"free tokens is longer than the .* lower `invert\.tokens`"):
+        space.cond(space.anchor("bomb")[None])
+
+
+@pytest.mark.parametrize("how", SPACES, ids=str)
+def test_every_point_moves_and_stays_in_its_bin(
+    pico: TextToImage, bomb: Concept, latents: Tensor, how: dict[str, Any]
+) -> None:
+    settings = Invert(steps=3, batch=2, lr=0.1, **how)
+    anchor = space_of(pico, bomb, settings).anchor("bomb")
+    first, *_, last = rounds(pico, bomb, latents, settings)
+    cosines = cosine(last.points, anchor)
+    assert last.points.shape == (len(BINS), len(anchor))
+    assert ((BINS[:, 0] - 1e-4 <= cosines) & (cosines <= BINS[:, 1] + 1e-4)).all()
+    assert (last.points - first.points).norm(dim=1).min() > 0
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 4, 7, 100])
+@pytest.mark.parametrize("how", [{}, *SPACES], ids=str)
+def test_the_chunk_changes_memory_and_nothing_else(
+    pico: TextToImage, bomb: Concept, latents: Tensor, how: dict[str, Any], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the images of one embedding do not fit into it."""
+    settings = Invert(steps=1, batch=3, lr=0.1, **how)
+    (whole,) = rounds(pico, bomb, latents, settings)
+    sizes, denoise = [], TextToImage.denoise
+
+    def watched(self: TextToImage, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
+        sizes.append(len(noised))
+        return denoise(self, noised, timesteps, cond)
+
+    monkeypatch.setattr(TextToImage, "denoise", watched)
+    (parts,) = rounds(pico, bomb, latents, settings.model_copy(update={"chunk": chunk}))
+    assert max(sizes) <= chunk
+    assert sum(sizes) == len(BINS) * settings.batch
+    assert torch.allclose(whole.losses, parts.losses, rtol=1e-4)
+    assert torch.allclose(whole.points, parts.points, atol=1e-3)
+
+
+def test_one_place_decides_what_a_point_means(pico: TextToImage, bomb: Concept) -> None:
+    words, states = Invert(tokens=2), Invert(space="states")
+    assert space_of(pico, bomb, words) == words_of(pico, bomb, words) == TokenSpace(pico, "a {}", 2)
+    assert space_of(pico, bomb, states) == StateSpace(pico, "a {}")
+    assert words_of(pico, bomb, states) == TokenSpace(pico, "a {}")
+    noto = concept("noto", vocabulary())
+    assert space_of(pico, noto, states) == StateSpace(pico, "something in {} style")
+    assert len(spaces_of(pico, bomb, words)) == len(bomb.templates)
+    assert spaces_of(pico, bomb, states) == [space_of(pico, bomb, states)]
+
+
+@pytest.mark.parametrize("how", SPACES, ids=str)
+def test_what_a_repair_holds(pico: TextToImage, bomb: Concept, latents: Tensor, how: dict[str, Any]) -> None:
+    settings, count = Invert(**how), 5
+    space = space_of(pico, bomb, settings)
+    points = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/held"))
+    places = in_templates(pico, bomb, points, settings)
+    assert torch.equal(places[: len(points)], space.cond(points))
+    assert len(places) == len(points) * (1 if "space" in how else len(bomb.templates))
+    kinds = held(pico, bomb, points, settings, count, generator(0, "tests/spaces/held"))
+    assert kinds.shape == (3 * count, *pico.null.shape[1:])
+    attack = ConceptInversion(words=2, steps=1, batch=1)
+    rng = generator(0, "tests/spaces/relearned")
+    found = relearned(pico, pico, bomb, latents, settings, attack, count, rng)
+    assert found.shape == (count, *pico.null.shape[1:])
+
+
+@pytest.mark.parametrize(("settings", "why"), [
+    ({"space": "states", "tokens": 2}, "tokens counts free words"),
+    ({"space": "words"}, "Input should be 'tokens' or 'states'"),
+    ({"tokens": 0}, "greater than 0"),
+    ({"bins": ((0.0, 0.2), (0.0, 0.2))}, "a bin is given twice"),
+])  # fmt: skip
+def test_what_cannot_be_searched_is_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Invert(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"space": "states"}, {"tokens": 2}])
+def test_digits_have_codes_only(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=f"Input should be {'.tokens.' if 'space' in settings else 1}"):
+        DigitInvert(**settings)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The pipeline up to the vector, in the working folder; what params.yaml says of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("run"))
+        for step in (make_images, finetune, build_vector):
+            step.STEP.execute(Params.parse(small_run))
+        yield small_run
+
+
+@pytest.mark.parametrize("how", [*SPACES[1:], {"accept": 1, "images": 40}], ids=str)
+def test_all_steps_take_the_points_as_they_are(begun: dict[str, Any], how: dict[str, Any]) -> None:
+    """The last finds nothing in any bin, which is a result and no error."""
+    params = Params.parse(begun | {"invert": begun["invert"] | how})
+    for step in (invert, repair, search_strength, erase, evaluate):
+        assert not step.STEP.execute(params).reused
+    sets = [InversionSet.load(params.out / "inversions" / f"{role}.safetensors") for role in ("tune", "report")]
+    index = read_json(params.out / "inversions" / "index.json")
+    rows = read_json(params.out / "evaluation" / "evaluation.json")["rows"]
+    shown = [row["input"] for row in rows if row["rung"] == "inversion"]
+    assert (index["space"], index["tokens"]) == (how.get("space", "tokens"), how.get("tokens", 1))
+    assert shown == [item.name for item in sets[1].accepted().found]
+    assert Path(params.out / "inversions" / "embeddings").exists() == (how == SPACES[1])
+    if "accept" in how:
+        assert (len(sets[0]), shown) == (2, [])
+        assert all(bin_["found"] == 0 for bin_ in index["by_bin"]["tune"])
+        assert index["evaluations_per_accepted"] == {"bomb": None}
+    else:
+        (of,) = params.concept_list
+        anchor = space_of(open_model(params.model), of, params.invert).anchor(of.noun)
+        assert sets[0].points.shape == (2, len(anchor))

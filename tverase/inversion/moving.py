@@ -1,0 +1,46 @@
+"""Points that Adam moves, and all that its next step depends on."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+class Moving:
+    """Points (K, E) under way: `step` were taken, the last with `losses` (K,). Whoever moves them sets the rate."""
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points.requires_grad_()
+        self.optimiser = torch.optim.Adam([self.points])
+        self.losses = points.new_zeros(len(points))
+        self.step = 0
+
+    def finite(self, losses: Tensor) -> bool:
+        """Whether a step with these losses and the gradients as they are leaves the points finite."""
+        slope = self.points.grad
+        return bool(torch.isfinite(losses).all()) and slope is not None and bool(torch.isfinite(slope).all())
+
+    def advance(self, losses: Tensor) -> None:
+        """One step of the optimiser."""
+        self.optimiser.step()
+        self.losses = losses
+        self.step += 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What `of` reads."""
+        state, none = self.optimiser.state.get(self.points, {}), torch.zeros_like(self.points)
+        moments = {"first": state.get("exp_avg", none), "second": state.get("exp_avg_sq", none)}
+        return {"points": self.points, "losses": self.losses, "step": torch.tensor(self.step), **moments}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Self:
+        """Go on from `tensors` as if nothing had happened."""
+        moving = cls(tensors["points"].to(device))
+        moving.losses, moving.step = tensors["losses"].to(device), int(tensors["step"])
+        moving.optimiser.state[moving.points] = {
+            "step": torch.tensor(float(moving.step)),
+            "exp_avg": tensors["first"].to(device),
+            "exp_avg_sq": tensors["second"].to(device),
+        }
+        return moving
