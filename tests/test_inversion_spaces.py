@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tasks import build_vector, erase, evaluate, finetune, invert, make_images, repair, search_strength
+from tasks import build_vector, erase, evaluate, finetune, invert, make_images, repair, search_strength, select
 from tverase.attacks.concept_inversion import ConceptInversion
 from tverase.concepts import Concept, concept
 from tverase.config import Params
@@ -176,7 +176,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -
 def test_all_steps_take_the_points_as_they_are(begun: dict[str, Any], how: dict[str, Any]) -> None:
     """The last finds nothing in any bin, which is a result and no error."""
     params = Params.parse(begun | {"invert": begun["invert"] | how})
-    for step in (invert, repair, search_strength, erase, evaluate):
+    for step in (invert, select, repair, search_strength, erase, evaluate):
         assert not step.STEP.execute(params).reused
     sets = [InversionSet.load(params.out / "inversions" / f"{role}.safetensors") for role in ("tune", "report")]
     index = read_json(params.out / "inversions" / "index.json")
