@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,7 +29,9 @@ SILENT = 0.1  # share of samples without a label
 class PretrainDigits(Settings):
     """How the digit model and its judge are made."""
 
-    d: PositiveInt = 4
+    d: int = Field(
+        default=4, ge=2
+    )  # of the sphere that the codes lie on; in one dimension there are only two directions
     judge_steps: PositiveInt = 1200
     steps: PositiveInt = 9000
     batch: PositiveInt = 64
