@@ -75,7 +75,7 @@ def main() -> None:
     same = all(row["same_class"] is not False for row in rows.values())
     say(
         "digits_evaluations",
-        {"ratio": ratio, "same_class": same},
+        {"ratio": ratio, "same_class": same if args.share >= 1 else None},
         {"ratio": GOAL},
         ok=ratio >= GOAL and same,
         verdicts=rows,
