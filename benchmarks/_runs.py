@@ -14,6 +14,8 @@ from tasks._show import show
 from tverase.config import Params
 from tverase.errors import Infeasible
 from tverase.files import read_json
+from tverase.judges.cnn import CnnJudge
+from tverase.trial import Jury
 
 WORK = Path("work/benchmarks")
 
@@ -78,6 +80,11 @@ def prepared(overrides: list[str]) -> Params:
     params = Params.load(Path("params.yaml"), [*models, *overrides])
     set_threads(params)
     return params
+
+
+def shipped_jury() -> Jury:
+    """Both judges of the embedded world."""
+    return Jury(*(CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")))
 
 
 def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run | str:

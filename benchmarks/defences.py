@@ -23,17 +23,17 @@ from tverase.evaluate import LEARNED
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import shows
-from tverase.judges.cnn import CnnJudge
 from tverase.models.base import Model, in_turn
 from tverase.models.folder import open_model
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import draw, draw_latents
 from tverase.spaces.states import StateSpace
-from tverase.trial import Jury, right
+from tverase.trial import right
 from tverase.world.vocabulary import vocabulary
 
 from . import say
+from ._runs import shipped_jury
 
 WORDS = vocabulary()
 
@@ -49,7 +49,7 @@ def main() -> None:
     params, wanted = Params.load(Path("params.yaml")), concept(args.concept, WORDS)
     base, out = open_model("models/emoji-sd"), Path("outputs") / wanted.slug
     erased = open_model(out / "erased")
-    jury = Jury(*(CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")))
+    jury = shipped_jury()
     tuning, scoring = control_halves([wanted], WORDS)
     prompts = spread(scoring, args.controls, generator(0, "defences/prompts"))
     known = base.encode([prompt.text for prompt in tuning])

@@ -21,7 +21,6 @@ from tverase.config import Params
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import shows
-from tverase.judges.cnn import CnnJudge
 from tverase.models.base import Model, repeated
 from tverase.models.folder import open_model
 from tverase.rng import generator
@@ -31,7 +30,7 @@ from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
 from . import say
-from ._runs import WORK, steps_until
+from ._runs import WORK, shipped_jury, steps_until
 
 MOST = 0.05  # by which a concept may come back through the others' erasure
 
@@ -58,7 +57,7 @@ def main() -> None:
     params = Params.load(Path("params.yaml"))
     erased = [erased_alone(name, args.seed) for name in args.concepts]
     base = open_model("models/emoji-sd")
-    jury = Jury(*(CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")))
+    jury = shipped_jury()
     look = Look(params, jury, args.seed, args.images)
     rows = []
     for one in erased:

@@ -28,6 +28,7 @@ from tverase.progress import Progress
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.spaces.states import StateSpace
+from tverase.unconditional import together
 from tverase.world.scene import compose, sample_scenes
 from tverase.world.sprites import Sprites, load_sprites
 from tverase.world.vocabulary import vocabulary
@@ -76,7 +77,7 @@ def main() -> None:
             rates = ", ".join(f"{bound.rate:.0%}" for bound in bounds)
             print(f"{thing.name} ({'taught' if thing.taught else 'never taught'}), {kind}: {rates}", flush=True)
     value = {
-        kind: {"taught": together(sides[True]), "never_taught": together(sides[False])} for kind, sides in found.items()
+        kind: {"taught": summed(sides[True]), "never_taught": summed(sides[False])} for kind, sides in found.items()
     }
     ok = all(sides["never_taught"]["rate"] <= GOAL for sides in value.values())
     goal = {"never_taught": GOAL, "why": "an attack that draws more than that paints by itself"}
@@ -133,10 +134,9 @@ def attacked(model: TextToImage, thing: Thing, kind: str, how: ConceptInversion,
     return [Bound(int(hits), images) for hits in seen]
 
 
-def together(bounds: Sequence[Bound]) -> dict[str, Any]:
+def summed(bounds: Sequence[Bound]) -> dict[str, Any]:
     """All inputs in one, and the worst of them."""
-    total = Bound(sum(b.successes for b in bounds), sum(b.trials for b in bounds))
-    return {**total.as_dict(), "worst": max(b.rate for b in bounds)}
+    return {**together(bounds).as_dict(), "worst": max(b.rate for b in bounds)}
 
 
 def _arguments() -> argparse.Namespace:
