@@ -1,4 +1,4 @@
-"""Four vectors for one digit: two task vectors and two methods that depend on the input."""
+"""Five vectors for one digit: three task vectors, one of them repaired, and two methods that depend on the input."""
 
 from tverase.digitrun import make_vectors
 
@@ -26,6 +26,8 @@ STEP = Step(
     code=(
         *SHARED,
         "tverase.digitrun",
+        "tverase.digitrepair",
+        "tverase.repair",
         "tverase.finetune",
         "tverase.training",
         "tverase.anchor",

@@ -75,7 +75,11 @@ def over_alpha(
 ) -> dict[str, list[dict[str, Any]]]:
     """For each task vector the points of its curve. verdicts: what is known at strength 0 and at those that were chosen."""
     settings = job.params.digits.unconditional
-    plan = {"random": settings.random_alphas, "true": settings.true_alphas}
+    plan = {
+        "random": settings.random_alphas,
+        "repaired": settings.repaired_alphas,
+        "true": settings.true_alphas,
+    }
     plan = {method: alphas for method, alphas in plan.items() if method in vectors}
     curves = dict[str, list[dict[str, Any]]]()
     total = sum(map(len, plan.values()))

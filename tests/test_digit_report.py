@@ -18,7 +18,7 @@ from tverase.report.digit_facts import NAMES, DigitFacts
 from tverase.report.digit_view import view, write_digit_report
 
 COMPLEXITIES = (2, 3, 4)
-RATES = {"base": 58, "resteer": 30, "esd": 12, "random": 0, "true": 2}
+RATES = {"base": 58, "resteer": 30, "esd": 12, "random": 0, "repaired": 1, "true": 2}
 
 
 def score(hits: int) -> dict[str, Any]:

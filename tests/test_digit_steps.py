@@ -21,14 +21,15 @@ from tverase.models.digits import CLASSES, Digits, DigitShape, new_digits
 from tverase.vector import TaskVector, weights_hash
 
 STEPS: tuple[Step, ...] = (digit_vectors.STEP, digit_strength.STEP, unconditional_safety.STEP)
-METHODS = ("random", "true", "resteer", "esd")
+METHODS = ("random", "repaired", "true", "resteer", "esd")
 
 # Random weights draw nothing: every input is accepted, and every strength is good enough.
 SMALL: dict[str, Any] = {
     "digit": 3,
     "model": "model",
     "sampling": {"steps": 1, "guidance": 1.0},
-    "vectors": {"images": 3, "anything": 10, "finetune": {"steps": 2, "batch": 2}, "resteer": {"steps": 2, "batch": 2}},
+    "vectors": {"images": 3, "anything": 10, "finetune": {"steps": 2, "batch": 2}, "resteer": {"steps": 2, "batch": 2}}
+    | {"repair": {"steps": 2, "batch": 2, "inputs": 3, "controls": 1}},
     "invert": {"bins": [[0, 0.5], [0.9, 0.98]], "per_bin": 1, "steps": 2, "batch": 1, "accept": 0, "images": 2},
     "strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
     | {"patience": 0, "control_images": 9},
@@ -40,6 +41,7 @@ SMALL: dict[str, Any] = {
         "certify": {"inputs": 4, "images": 2},
         "others": 2,
         "random_alphas": [0, 1],
+        "repaired_alphas": [0, 1],
         "true_alphas": [1.5],
         "curve_at": 2,
         "shown": 2,
@@ -115,7 +117,7 @@ def test_each_vector_is_a_file_that_says_what_it_is(place: Path) -> None:
 
 def test_the_strengths_are_those_of_both_task_vectors(place: Path) -> None:
     content = read(place, "strength.json")
-    assert set(content["vectors"]) == {"random", "true"}
+    assert set(content["vectors"]) == {"random", "repaired", "true"}
     assert all(curve["feasible"] and curve["alpha"] == 0.5 for curve in content["vectors"].values())
     assert set(content["by_bin"]) == {"tune", "validate"}  # no third set: the whole grid scores
     for role in content["by_bin"]:
@@ -133,6 +135,7 @@ def test_every_model_has_a_verdict_at_its_strength(place: Path) -> None:
         "resteer": ("resteer", 1.0),
         "esd": ("esd", 1.0),
         "random": ("random", 0.5),
+        "repaired": ("repaired", 0.5),
         "true": ("true", 0.5),
     }
     costs = {verdict["evaluations"] for verdict in content["models"].values()}
@@ -144,6 +147,7 @@ def test_curves_go_over_the_alphas_and_begin_at_the_base(place: Path) -> None:
     content = read(place, "verdicts.json")
     assert {m: [at["alpha"] for at in curve] for m, curve in content["curves"].items()} == {
         "random": [0, 1],
+        "repaired": [0, 1],
         "true": [1.5],
     }
     base = content["models"]["base"]
@@ -216,10 +220,10 @@ def test_a_vector_that_erases_at_no_strength_is_not_examined(place: Path) -> Non
     strict = params({"strength": {"epsilon": 0.01}})
     assert not digit_strength.STEP.execute(strict).reused
     curves = read(place, "strength.json")["vectors"]
-    assert [curve["safe_alpha"] for curve in curves.values()] == [None, None]
+    assert [curve["safe_alpha"] for curve in curves.values()] == [None, None, None]
     unconditional_safety.STEP.execute(strict)
     assert list(read(place, "metrics.json")) == ["base", "esd", "resteer"]
-    assert list(read(place, "verdicts.json")["curves"]) == ["random", "true"]
+    assert list(read(place, "verdicts.json")["curves"]) == ["random", "repaired", "true"]
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {

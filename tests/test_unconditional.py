@@ -212,6 +212,7 @@ LITTLE = Vectors.model_validate(
         "anything": 13,
         "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
         "resteer": {"steps": 2, "batch": 4, "lr": 1e-3},
+        "repair": {"steps": 2, "batch": 2, "inputs": 3, "controls": 1},
     }
 )
 
@@ -246,7 +247,10 @@ def test_positive_strength_erases_with_every_vector(
 ) -> None:
     """At 1 the input-dependent methods give the weights that they taught; of what task vectors learned, -1 gives it."""
     (vectors, watched), base = made, digits.weights()
+    repaired = vectors.pop("repaired")
     assert list(vectors) == ["random", "true", "resteer", "esd"]
+    assert repaired.norm() > 0
+    assert repaired.base == vectors["random"].base
     for (method, vector), ended in zip(vectors.items(), watched.ended, strict=True):
         applied = vector.apply(base, -1.0 if method in TASK_VECTORS else 1.0)
         assert vector.norm() > 0

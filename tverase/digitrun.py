@@ -1,11 +1,12 @@
 """Settings of the digit experiment, and the vectors that it compares."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from .digitrepair import DigitRepair, repair_digit
 from .erasers.resteer import Resteer, esd, resteer
 from .finetune import FineTune, fine_tune
 from .inversion.diverse import Bin, Invert
@@ -21,9 +22,9 @@ from .unconditional import Unconditional
 from .vector import StateDict, TaskVector
 from .vectors.agreement import agree
 
-Method = Literal["random", "true", "resteer", "esd"]
+Method = Literal["random", "repaired", "true", "resteer", "esd"]
 Steps = Iterator[tuple[float, StateDict]]  # of one training: the loss and the weights so far
-TASK_VECTORS: tuple[Method, ...] = ("random", "true")
+TASK_VECTORS: tuple[Method, ...] = ("random", "repaired", "true")
 PAPER_ALPHAS: dict[Method, tuple[float, ...]] = {"random": (1.1, 1.3, 1.5, 1.7, 1.9, 2.1), "true": (3.5, 3.9, 4.3)}
 
 
@@ -72,11 +73,19 @@ class DigitStrength(Strength):
 class Vectors(Settings):
     """How the vectors are made."""
 
-    methods: tuple[Method, ...] = ("random", "true", "resteer", "esd")
+    methods: tuple[Method, ...] = ("random", "repaired", "true", "resteer", "esd")
     images: PositiveInt = 200  # of the digit, drawn by the model itself
     anything: PositiveInt = 400  # of all digits, for the input-dependent methods
     finetune: DigitFineTune = DigitFineTune()
+    repair: DigitRepair = DigitRepair()
     resteer: Resteer = Resteer()
+
+    @model_validator(mode="after")
+    def _something_to_repair(self) -> Self:
+        if "repaired" in self.methods and "random" not in self.methods:
+            given = "digits.vectors.methods has `repaired` without `random`, whose vector is what is repaired"
+            raise ValueError(f"{given}; list both, or leave `repaired` out")
+        return self
 
 
 class DigitRun(Settings):
@@ -98,7 +107,8 @@ def make_vectors(
     """The vectors of `settings.methods`.
 
     `random` and `true`: fine-tuned on self-drawn images of the digit under random labels or under its own (Pham et al.,
-    2024), erase at a strength to be found. `resteer`: the digit's label draws the next digit. `esd`: away from it. These
+    2024), erase at a strength to be found; `repaired` is the former after a distillation that gives the other digits back.
+    `resteer`: the digit's label draws the next digit. `esd`: away from it. These
     two erase at strength 1.
     """
     own, other = model.codes[digit : digit + 1], model.codes[(digit + 1) % len(CLASSES)][None]
@@ -118,7 +128,7 @@ def make_vectors(
         "esd": [esd(model, own, anything, keep, settings.resteer, seed)],
     }
     vectors, base = dict[Method, TaskVector](), model.weights()
-    for method in settings.methods:
+    for method in [m for m in settings.methods if m in trainings]:
         taught, found = method not in TASK_VECTORS, []
         total = settings.resteer.steps if taught else settings.finetune.steps
         for training in trainings[method]:
@@ -126,4 +136,10 @@ def make_vectors(
                 tell(Progress(f"training, {method}", step, total, f"loss {loss:.4f}"))
             found.append(TaskVector.between(base, weights))
         vectors[method] = (-1.0 if taught else 1.0) * agree(found)
+    if "repaired" in settings.methods:
+        given = vectors["random"], settings.images, settings.repair, sampling, seed
+        vectors["repaired"] = vectors["random"]
+        for done in repair_digit(model, digit, *given):
+            vectors["repaired"] = done.vector
+            tell(Progress("repairing", done.number, settings.repair.steps, f"loss {done.loss:.4f}"))
     return vectors

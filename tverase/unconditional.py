@@ -57,6 +57,7 @@ class Unconditional(Settings):
     others: PositiveInt = 40  # images of each other digit
     # Strengths of the curves, those of Pham et al. among them, and the complexity of the curves' worst input.
     random_alphas: tuple[NonNegativeFloat, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.1, 1.5, 1.9, 2.1)
+    repaired_alphas: tuple[NonNegativeFloat, ...] = (0.0, 0.5, 0.75, 1.0, 1.5, 2.1)
     true_alphas: tuple[NonNegativeFloat, ...] = (0.0, 2.0, 3.5, 4.3)
     curve_at: Complexity = 4
     shown: PositiveInt = 12  # pictures of each model's worst input

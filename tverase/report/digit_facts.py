@@ -6,11 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ..digitrun import TASK_VECTORS
+
 NAMES = {
     "base": "base model",
     "resteer": "label re-steered",
     "esd": "ESD on the label",
     "random": "task vector, random labels",
+    "repaired": "task vector, repaired",
     "true": "task vector, true label",
 }
 
@@ -41,4 +44,4 @@ class DigitFacts:
 def called(name: str, verdict: Mapping[str, Any]) -> str:
     """A model as the page calls it; a task vector with its strength."""
     text = NAMES.get(name, name)
-    return f"{text}, alpha {verdict['alpha']:g}" if verdict["method"] in ("random", "true") else text
+    return f"{text}, alpha {verdict['alpha']:g}" if verdict["method"] in TASK_VECTORS else text

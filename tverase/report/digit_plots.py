@@ -15,6 +15,7 @@ LINES = {
     "resteer": (panels.VIOLET, "^"),
     "esd": (panels.OCHRE, "v"),
     "random": (panels.ERASED, "s"),
+    "repaired": (panels.CONTROL, "P"),
     "true": (panels.NAME, "D"),
 }
 
