@@ -36,10 +36,6 @@ class Repair(Settings):
     lr: PositiveFloat = 2e-4
     hold: PositiveFloat = 1.0  # weight of what has to stay away
     silent: float = 0.15  # share of samples without a caption
-    # Share of what has to stay away that carries a caption of something else, at noise levels up to `clear` of the schedule,
-    # where an image shows what it is: what is gone is gone whatever the input says.
-    anyway: float = Field(default=0.0, ge=0, le=1)
-    clear: float = Field(default=0.6, gt=0, le=1)
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 3  # at which words are learned against the model as it then is, and held from then on
     attack: ConceptInversion = ConceptInversion(words=8, steps=40)
@@ -126,8 +122,6 @@ def _loss(
     kept, gone = (_sample(lessons, kind, base, settings, rng) for kind in ("control", "concept"))
     clean, cond = torch.cat([kept[0], gone[0]]), torch.cat([kept[1], gone[1]])
     timesteps = torch.cat([random_timesteps(half, schedule, rng) for _ in range(2)]).to(clean.device)
-    if settings.anyway:
-        cond, timesteps = _anyway(cond, timesteps, lessons, settings, rng)
     noise = torch.randn(clean.shape, generator=rng).to(clean.device)
     noised = schedule.add_noise(clean, noise, timesteps)
     with torch.no_grad():
@@ -136,19 +130,6 @@ def _loss(
     errors = (student.denoise(noised, timesteps, cond) - torch.cat([control, concept])).square().flatten(1).mean(1)
     errors = errors * min_snr_weight(schedule, timesteps)
     return errors[:half].mean() + settings.hold * errors[half:].mean()
-
-
-def _anyway(
-    cond: Tensor, timesteps: Tensor, lessons: Lessons, settings: Repair, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Some of the concept's half with a caption of something else, where the noised image shows what it is."""
-    half = settings.batch
-    chosen = torch.cat([torch.zeros(half), (torch.rand(half, generator=rng) < settings.anyway).float()]).bool()
-    chosen = chosen.to(cond.device)
-    other = lessons.control_cond[torch.randint(len(lessons.control_cond), (2 * half,), generator=rng)]
-    clear = (timesteps * settings.clear).long()
-    cond = torch.where(chosen.view(-1, *[1] * (cond.dim() - 1)), other, cond)
-    return cond, torch.where(chosen, clear, timesteps)
 
 
 def _with_rounds(lessons: Lessons, settings: Repair, step: int, checkpoint: Path) -> Lessons:
