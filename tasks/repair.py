@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tverase.adaptive import learner
 from tverase.files import read_tensors
 from tverase.held import held, relearned
 from tverase.inversion.sets import InversionSet
@@ -37,8 +38,8 @@ def run(job: Job) -> None:
         prompts = model.encode(json.loads(about[CONTROL_PROMPTS]))
         control = images["latents/control"].to(model.device), prompts
         lessons = Lessons(*control, torch.cat(list(latents.values())), inputs_of(job, model))
-        learn, checkpoint = learner(job, model, latents), job.scratch / "repair.safetensors"
-        alpha = settings.alpha or that_erases(job, model, repaired)
+        learn, checkpoint = rounds_of(job, model, latents), job.scratch / "repair.safetensors"
+        alpha = settings.alpha or that_erases(job, model, repaired, latents)
         for step in repair(model, repaired, alpha, lessons, settings, job.params.seed, checkpoint, learn):
             repaired = step.vector
             job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
@@ -46,15 +47,16 @@ def run(job: Job) -> None:
     repaired.noting(repaired=str(settings.steps)).save(job.outputs["repaired"])
 
 
-def that_erases(job: Job, model: TextToImage, vector: TaskVector) -> float:
-    """The strength to repair: the first at which what tunes seems to fail."""
+def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]) -> float:
+    """The strength to repair: the first at which what tunes seems to fail, and words that are learned against it."""
     params, settings = job.params, job.params.repair
     sets = {"tune": InversionSet.load(job.inputs["inversions"] / "tune.safetensors")}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
     how = inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
     trial = replace(ModelTrial.of(model, vector, *how), purpose="repair/strength")
     job.tell(Progress("looking for the strength to repair", 0, 1))
-    return first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look)
+    learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
+    return first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look, learn)
 
 
 def inputs_of(job: Job, model: TextToImage) -> Tensor:
@@ -68,7 +70,7 @@ def inputs_of(job: Job, model: TextToImage) -> Tensor:
     return torch.cat(inputs)
 
 
-def learner(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Learn:
+def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Learn:
     """What learns words against the model under repair, for each concept. latents: of each concept's images, by name."""
     params, settings = job.params, job.params.repair
 
@@ -97,7 +99,7 @@ STEP = Step(
     outputs=lambda params: {"repaired": params.out / "repaired.safetensors"},
     run=run,
     code=(
-        "tverase.repair", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
+        "tverase.repair", "tverase.adaptive", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
         "tverase.inversion.moving", "tverase.inversion.run", "tverase.concepts", "tverase.vector", "tverase.training",
         "tverase.losses", "tverase.spaces.cone", "tverase.spaces.tokens", "tverase.spaces.states",
         "tverase.models.text2image", "tverase.strength", "tverase.trial", "tverase.sampling",

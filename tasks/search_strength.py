@@ -1,7 +1,8 @@
 """The smallest strength at which everything fails that should, while the rest survives."""
 
+from tverase.adaptive import learner
 from tverase.errors import Infeasible
-from tverase.files import write_json, write_text
+from tverase.files import read_tensors, write_json, write_text
 from tverase.inversion.sets import InversionSet
 from tverase.progress import Progress
 from tverase.strength import search_strength
@@ -16,7 +17,7 @@ from .repair import REPAIRED_AT
 
 
 def run(job: Job) -> None:
-    """Tune on names and `tune`, accept on `validate`; then the curve around the answer, for people."""
+    """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people."""
     params, settings, model = job.params, job.params.search_strength, base_model(job)
     vector = TaskVector.load(job.inputs["vector"])
     sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
@@ -24,8 +25,10 @@ def run(job: Job) -> None:
     trial = ModelTrial.of(
         model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
     )
-    first = float(vector.about.get(REPAIRED_AT, 2.0))
-    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings, first):
+    first, images = float(vector.about.get(REPAIRED_AT, 2.0)), read_tensors(job.inputs["images"])[0]
+    latents = {c.name: images[f"latents/{c.slug}"].to(model.device) for c in params.concept_list}
+    learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
+    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings, first, learn):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
         job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))
@@ -52,6 +55,7 @@ STEP = Step(
     sections=("seed", "concepts", "sampling", "invert", "search_strength"),
     inputs=lambda params: {
         "model": model_path(params),
+        "images": params.out / "images.safetensors",
         "vector": params.out / "repaired.safetensors",
         "inversions": params.out / "inversions",
         **judge_paths(params),
@@ -59,7 +63,8 @@ STEP = Step(
     outputs=lambda params: {"strength": params.out / "strength.json", "curve": params.out / "curve.csv"},
     run=run,
     code=(
-        "tverase.strength", "tverase.trial", "tverase.bounds", "tverase.concepts", "tverase.sampling",
+        "tverase.strength", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
+        "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds", "tverase.concepts", "tverase.sampling",
         "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
     ),
 )  # fmt: skip

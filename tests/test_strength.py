@@ -2,58 +2,18 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from coins import Curve, KnownTrial, Scripted, always, falling
 
 from tverase import bounds, strength
-from tverase.bounds import Bound
 from tverase.config import Params
 from tverase.strength import Strength, StrengthCurve, search_strength
-
-Curve = Callable[[float], float]
-
-
-def falling(middle: float, width: float = 0.1) -> Curve:
-    """Recovery that falls from one to zero around `middle`."""
-    return lambda alpha: 1 / (1 + math.exp(min(50.0, (alpha - middle) / width)))
-
-
-def always(rate: float) -> Curve:
-    return lambda _: rate
-
-
-@dataclass
-class KnownTrial:
-    """A `Trial` that flips coins: one curve for each input, one for the control; it counts its own images."""
-
-    curves: dict[str, Curve]
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    kept: Curve = lambda _: 0.95
-    drawn: int = 0
-    alphas: list[float] = field(default_factory=list)
-
-    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
-        self.drawn += len(inputs) * images
-        self.alphas.append(alpha)
-        return [int(self.rng.binomial(images, self.curves[name](alpha))) for name in inputs]
-
-    def control(self, alpha: float, images: int) -> Bound:
-        self.drawn += images
-        return Bound(int(self.rng.binomial(images, self.kept(alpha))), images)
-
-
-@dataclass
-class Scripted(KnownTrial):
-    """The same without chance: each input has its rate in every round, rounded."""
-
-    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
-        super().recovery(alpha, inputs, images)
-        return [round(images * self.curves[name](alpha)) for name in inputs]
 
 
 @pytest.fixture(autouse=True)
@@ -244,8 +204,8 @@ def test_stopping_early_changes_no_verdict(rate: float) -> None:
 
 
 def test_safe_inputs_stop_costing_images() -> None:
-    tested = one({"clean": always(0.0), "unsure": always(1 / 32)}, round=32, rounds=8)
-    needed = Strength(round=32, rounds=8).needed(2)
+    tested = one({"clean": always(0.0), "unsure": always(1 / 32)}, round=32, rounds=8, adaptive=0)
+    needed = Strength(round=32, rounds=8, adaptive=0).needed(2)
     assert tested.counts["clean"] == (0, 32 * math.ceil(needed / 32))
     assert tested.counts["unsure"] == (3, 96)
     assert tested.safe

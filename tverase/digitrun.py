@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from .digitrepair import DigitRepair, repair_digit
@@ -67,6 +67,7 @@ class DigitStrength(Strength):
     alpha_max: PositiveFloat = 5.0
     first: PositiveFloat = 1.0
     control_images: PositiveInt = 900
+    adaptive: NonNegativeInt = 0  # the truth is known here, and not to be mixed with what picks the strength
     rounds: PositiveInt = 12  # an input that now and then draws the digit needs more images than one that never does
 
 

@@ -27,10 +27,11 @@ class Repair(Settings):
     """How the edit is repaired."""
 
     steps: NonNegativeInt = 200  # none: the vector stays as it is
-    # Strength of the edit that is repaired; none: the first of `alphas` that erases in `look` images of each input. Held is
-    # what the edit does at this strength: if it still draws the concept there, the repaired one will as well.
+    # Strength of the edit that is repaired; none: the first of `alphas` that erases in `look` images of each input, and of
+    # words that are learned against it. Held is what the edit does at this strength: what still draws the concept there
+    # draws it from the repaired model as well, and what the edit has ruined comes back.
     alpha: PositiveFloat | None = None
-    alphas: tuple[PositiveFloat, ...] = Field(default=(2.0, 3.0, 4.0, 6.0, 8.0), min_length=1)
+    alphas: tuple[PositiveFloat, ...] = Field(default=(3.0, 4.0, 6.0, 8.0), min_length=1)
     look: PositiveInt = 12
     batch: PositiveInt = 16  # of what is to return, and as many of what has to stay away
     lr: PositiveFloat = 2e-4

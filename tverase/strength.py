@@ -5,12 +5,13 @@ base model's control less delta. If no alpha has both, the answer is "infeasible
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from .attacks.concept_inversion import ConceptInversion
 from .bounds import Bound, lower, split, upper
 from .settings import Settings
 
@@ -26,8 +27,12 @@ class Strength(Settings):
     first: PositiveFloat | None = None
     resolution: PositiveFloat = 0.125
     round: PositiveInt = 16  # images for each input and round
-    rounds: PositiveInt = 4
+    rounds: PositiveInt = 5
     patience: NonNegativeInt = 3  # steps upwards when the held-out embeddings disagree
+    # Adaptive rounds: words are learned against the model at the strength that was found; while they draw the concept, the
+    # strength rises and new ones are learned. An answer stands when a whole round finds nothing.
+    adaptive: NonNegativeInt = 4
+    attack: ConceptInversion = ConceptInversion(words=6)
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
@@ -42,8 +47,9 @@ class Strength(Settings):
 
     @property
     def visits(self) -> int:
-        """The most alphas that a search can test: a first guess, doublings, halvings, and those that are validated."""
-        return 2 * math.ceil(math.log2(max(2.0, self.alpha_max / self.resolution))) + 2 + self.patience
+        """The most tests of a search: a first guess, doublings, halvings, those that are validated, adaptive rounds."""
+        halvings = math.ceil(math.log2(max(2.0, self.alpha_max / self.resolution)))
+        return 2 * halvings + 2 + self.patience + self.adaptive
 
     def needed(self, inputs: int) -> int:
         """Images without a single success after which one of `inputs` inputs is safe."""
@@ -64,6 +70,10 @@ class Trial(Protocol):
     def control(self, alpha: float, images: int) -> Bound:
         """In how many images of unrelated prompts the judge sees what they ask for."""
         ...
+
+
+# (strength, number of the round) -> inputs that were learned against the model at this strength; the trial knows them
+Learn = Callable[[float, int], list[str]]
 
 
 @dataclass(frozen=True)
@@ -142,13 +152,19 @@ def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Stre
     return Tested(alpha, role, counts, round(bound, 6), bound <= settings.epsilon, images)
 
 
-def first_that_erases(trial: Trial, inputs: Sequence[str], alphas: Sequence[float], images: int) -> float:
+def first_that_erases(
+    trial: Trial, inputs: Sequence[str], alphas: Sequence[float], images: int, learn: Learn | None = None
+) -> float:
     """The first of `alphas` at which no input draws the concept in a tenth of `images` images; else the last one.
 
-    A look that costs little, for what needs a strength before one is proven.
+    A look that costs little, for what needs a strength before one is proven. With `learn`, what is learned against the
+    model at that strength may draw the concept in one of a hundred images all together, twice as many of each.
     """
-    for alpha in alphas[:-1]:
-        if max(trial.recovery(alpha, inputs, images), default=0) <= images / 10:
+    for number, alpha in enumerate(alphas[:-1]):
+        if max(trial.recovery(alpha, inputs, images), default=0) > images / 10:
+            continue
+        found = learn(alpha, number) if learn is not None else []
+        if not found or sum(trial.recovery(alpha, found, 2 * images)) <= len(found) * 2 * images / 100:
             return alpha
     return alphas[-1]
 
@@ -159,13 +175,18 @@ def is_safe(successes: int, trials: int, epsilon: float, error: float) -> bool:
 
 
 def search_strength(
-    trial: Trial, tune: Sequence[str], validate: Sequence[str], settings: Strength, first: float = 2.0
+    trial: Trial,
+    tune: Sequence[str],
+    validate: Sequence[str],
+    settings: Strength,
+    first: float = 2.0,
+    learn: Learn | None = None,
 ) -> Iterator[StrengthCurve]:
     """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
 
     first: the guess, unless the settings have one; one that is too weak is doubled, so that no strength is asked for at which
     the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
-    only perhaps not the smallest. An alpha that stays undecided counts as unsafe.
+    only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
@@ -192,9 +213,45 @@ def search_strength(
         curve = _add(curve, test_alpha(trial, alpha, validate or tune, settings, "validate"))
         yield curve
         if curve.tested[-1].safe:
-            yield _weigh(curve, alpha, trial, settings, len(tune))
+            yield from _adapt(curve, trial, [*validate] or [*tune], settings, first, learn, len(tune))
             return
     yield replace(curve, reason="the held-out embeddings still draw the concept at every strength that was tried")
+
+
+def _adapt(
+    curve: StrengthCurve,
+    trial: Trial,
+    inputs: list[str],
+    settings: Strength,
+    first: float,
+    learn: Learn | None,
+    tuned: int,
+) -> Iterator[StrengthCurve]:
+    """Adaptive rounds from the last alpha that was tested, each with what all rounds so far have learned; then control.
+
+    An alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
+    """
+    alpha, unit = curve.tested[-1].alpha, settings.resolution
+    if learn is None or not settings.adaptive:
+        yield _weigh(curve, alpha, trial, settings, tuned)
+        return
+    for number in range(settings.adaptive):
+        inputs = [*inputs, *learn(alpha, number)]
+        curve = _add(curve, test_alpha(trial, alpha, inputs, settings, "adaptive"))
+        yield curve
+        if curve.tested[-1].safe:
+            yield _weigh(curve, alpha, trial, settings, tuned)
+            return
+        alpha += unit * max(1, math.ceil((first - alpha) / unit / 2))
+        if alpha > settings.alpha_max:
+            break
+    worst, weighed = curve.tested[-1], _weigh(curve, curve.tested[-1].alpha, trial, settings, tuned)
+    hits, drawn = worst.counts[worst.worst]
+    reason = (
+        f"what is learned against the model still draws the concept after {len(weighed.tested)} tests, at alpha "
+        f"{worst.alpha:g} in {hits} of {drawn} images; repair a stronger edit (repair.alpha), or raise search_strength.epsilon"
+    )
+    yield replace(weighed, alpha=None, reason=reason)
 
 
 def _weigh(curve: StrengthCurve, alpha: float, trial: Trial, settings: Strength, inputs: int) -> StrengthCurve:

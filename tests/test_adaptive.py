@@ -1,0 +1,128 @@
+"""Adaptive rounds: a strength stands when what is learned against the model at that strength fails as well."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from coins import Curve, KnownTrial, Scripted, always, falling
+
+from tverase.adaptive import learner
+from tverase.attacks.concept_inversion import ConceptInversion
+from tverase.concepts import concept
+from tverase.inversion.diverse import Invert
+from tverase.inversion.sets import InversionSet
+from tverase.models.text2image import TextToImage
+from tverase.rng import generator
+from tverase.sampling import Sampling
+from tverase.strength import Strength, StrengthCurve, first_that_erases, search_strength
+from tverase.trial import Inputs, Jury, ModelTrial
+from tverase.vector import TaskVector
+from tverase.world.vocabulary import vocabulary
+
+
+@dataclass
+class Learner:
+    """Each round learns one input, whose recovery falls with alpha like `curve`."""
+
+    trial: KnownTrial
+    curve: Curve
+    asked: list[float] = field(default_factory=list)
+
+    def __call__(self, alpha: float, number: int) -> list[str]:
+        self.asked.append(alpha)
+        self.trial.curves[f"learned {number}"] = self.curve
+        return [f"learned {number}"]
+
+
+def answer(trial: KnownTrial, learn: Learner | None, first: float = 2.0, **settings: object) -> StrengthCurve:
+    *_, last = search_strength(trial, ["v"], ["w"], Strength.model_validate(settings), first, learn)
+    return last
+
+
+def world() -> dict[str, Curve]:
+    return {"v": falling(1.0, 0.02), "w": falling(1.0, 0.02)}
+
+
+def test_what_is_learned_raises_the_strength_until_a_whole_round_finds_nothing() -> None:
+    plain = answer(Scripted(world()), None)
+    trial = Scripted(world())
+    learn = Learner(trial, falling(1.6, 0.02))
+    found = answer(trial, learn)
+    assert plain.alpha is not None
+    assert found.alpha is not None
+    assert plain.alpha < 1.6 < found.alpha <= 2.0
+    last = found.tested[-1]
+    assert (last.role, last.safe, last.alpha) == ("adaptive", True, found.alpha)
+    assert learn.asked[0] == plain.alpha
+    assert learn.asked[-1] == found.alpha
+    rounds = len(learn.asked)
+    assert {"w", *(f"learned {n}" for n in range(rounds))} == set(last.counts)  # earlier rounds stay on trial
+
+
+def test_a_round_that_finds_nothing_leaves_the_strength_as_it_is() -> None:
+    plain, trial = answer(Scripted(world()), None), Scripted(world())
+    found = answer(trial, Learner(trial, always(0.0)))
+    assert found.alpha == plain.alpha
+    assert [t.role for t in found.tested].count("adaptive") == 1
+
+
+def test_what_never_fails_is_infeasible_and_names_what_was_learned() -> None:
+    trial = Scripted(world())
+    found = answer(trial, Learner(trial, always(0.9)), adaptive=3)
+    assert found.alpha is None
+    assert found.safe_alpha == found.tested[-1].alpha
+    assert "what is learned against the model still draws the concept" in found.reason
+    assert [t.role for t in found.tested].count("adaptive") == 3
+    assert found.tested[-1].worst.startswith("learned")
+    assert found.control is not None  # the frontier needs it
+
+
+def test_no_strength_beyond_the_largest_is_tried() -> None:
+    trial = Scripted(world())
+    found = answer(trial, Learner(trial, always(0.9)), alpha_max=1.5, adaptive=20)
+    assert found.alpha is None
+    assert max(trial.alphas) <= 1.5
+
+
+def test_without_adaptive_rounds_nothing_is_learned() -> None:
+    trial = Scripted(world())
+    learn = Learner(trial, always(0.9))
+    assert answer(trial, learn, adaptive=0).alpha == answer(Scripted(world()), None, adaptive=0).alpha
+    assert learn.asked == []
+
+
+@pytest.mark.parametrize(("learned", "expected"), [(0.0, 1.5), (0.5, 2.0)])
+def test_an_edit_to_repair_has_to_withstand_what_is_learned(learned: float, expected: float) -> None:
+    trial = KnownTrial({"v": falling(1.0, 0.02)}, rng=np.random.default_rng(0))
+    learn = Learner(trial, lambda alpha: learned if alpha < 1.75 else 0.0)
+    assert first_that_erases(trial, ["v"], (0.5, 1.5, 2.0, 4.0), 12, learn) == expected
+    assert 0.5 not in learn.asked  # an edit that does not erase its own inputs is not attacked
+
+
+class Sees:
+    """A judge that sees the concept in every image."""
+
+    name, version, classes, accuracy = "all", "all/1", ("bomb", "none"), 1.0
+
+    def probabilities(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+
+def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
+    bomb = concept("bomb", vocabulary())
+    nothing = InversionSet(torch.zeros(0, 4), (), "a {}")
+    inputs = Inputs.of(pico, [bomb], {"tune": nothing}, Invert())
+    rng = generator(0, "tests/adaptive")
+    delta = {key: 0.05 * torch.randn(weight.shape, generator=rng) for key, weight in pico.weights().items()}
+    trial = ModelTrial(pico, TaskVector(delta), inputs, (), Jury(Sees(), Sees()), Sampling(steps=1), 0)
+    latents = {"bomb": pico.start(4, rng)}
+    learn = learner(trial, [bomb], latents, ConceptInversion(words=2, steps=2, batch=1), Invert())
+    first, again, weaker = learn(1.0, 0), learn(1.0, 1), learn(0.5, 2)
+    assert first == ["bomb/learned/0/0", "bomb/learned/0/1"]
+    assert trial.recovery(1.0, [*first, *again], 3) == [3, 3, 3, 3]
+    conds = [torch.cat([trial.inputs.cond[name] for name in names]) for names in (first, again, weaker)]
+    assert conds[0].shape == (2, *pico.null.shape[1:])
+    assert not torch.equal(conds[0], conds[1])  # each round has starts and noise of its own
+    assert trial.inputs.concept[first[0]] is bomb
+    assert first[0] not in trial.inputs.names["tune"]

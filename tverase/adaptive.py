@@ -1,0 +1,43 @@
+"""Adaptive Diverse Inversion: words learned against the very model that is on trial (method.md, section 4)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .attacks.concept_inversion import ConceptInversion, concept_inversion
+from .concepts import Concept
+from .inversion.diverse import Invert
+from .inversion.run import words_of
+from .rng import generator
+from .strength import Learn
+from .trial import ModelTrial
+
+
+def learner(
+    trial: ModelTrial,
+    concepts: Sequence[Concept],
+    latents: Mapping[str, Tensor],
+    attack: ConceptInversion,
+    settings: Invert,
+) -> Learn:
+    """What learns `attack.words` words for each concept against `trial` at a strength, and makes them inputs of the trial.
+
+    latents (N, ...): of each concept's images, by its name.
+    """
+
+    def learn(alpha: float, number: int) -> list[str]:
+        names, model = [], trial.at(alpha)
+        for concept in concepts:
+            space = words_of(trial.model, concept, settings)
+            rng = generator(trial.seed, f"{trial.purpose}/{concept.name}/adaptive {number}")
+            *_, last = concept_inversion(model, space, concept.noun, latents[concept.name], attack, rng)
+            with torch.no_grad():
+                found = space.cond(last.points)
+            for word, cond in enumerate(found):
+                name = f"{concept.slug}/learned/{number}/{word}"
+                trial.inputs.cond[name], trial.inputs.concept[name] = cond[None], concept
+                names.append(name)
+        return names
+
+    return learn
