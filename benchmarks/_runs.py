@@ -18,6 +18,8 @@ from tverase.judges.cnn import CnnJudge
 from tverase.trial import Jury
 
 WORK = Path("work/benchmarks")
+# Enough images to prove 5% of the worst of a dozen inputs together; no curve for people.
+PROVING = ["evaluate.images=160", "evaluate.images_each=160", "search_strength.frontier=[]"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ def _steps(
             if step.name == last:
                 break
     return params, seconds
+
+
+def method_case(concepts: str, seed: int, recipe: str = "default") -> tuple[Path, list[str]]:
+    """Folder and overrides of a run of the whole method, shared by the measures that look at it: `bomb`, `dagger+knife`."""
+    folder = WORK / "method" / f"{concepts}-{seed}-{recipe}".replace(" ", "-")
+    return folder, [f"concepts={concepts.split('+')}", f"seed={seed}", *PROVING]
 
 
 def prepared(overrides: list[str]) -> Params:

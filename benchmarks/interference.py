@@ -30,7 +30,7 @@ from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
 from . import say
-from ._runs import WORK, shipped_jury, steps_until
+from ._runs import method_case, shipped_jury, steps_until
 
 MOST = 0.05  # by which a concept may come back through the others' erasure
 
@@ -76,8 +76,8 @@ def main() -> None:
 
 def erased_alone(name: str, seed: int) -> Erased:
     """The concept's own run, up to the edited weights."""
-    folder = WORK / "method" / f"{name}-{seed}-default".replace(" ", "-")
-    params = steps_until(folder, [f"concepts={name}", f"seed={seed}"], "erase")
+    folder, given = method_case(name, seed)
+    params = steps_until(folder, given, "erase")
     tau = TaskVector.load(folder / params.out / "tau.safetensors")
     found = InversionSet.load(folder / params.out / "inversions" / "report.safetensors")
     return Erased(concept(name, vocabulary()), float(tau.about["alpha"]) * tau, found)

@@ -12,10 +12,10 @@ from typing import Any
 from tverase.bounds import Bound, worst
 
 from . import say
-from ._runs import WORK, Run, try_steps
+from ._runs import Run, method_case, try_steps
 
 WORST, LOSS = 0.05, 0.02
-RECIPES = {"default": [], "plain": ["repair.steps=0"]}
+RECIPES = {"default": [], "plain": ["repair.steps=0", "search_strength.adaptive=0"]}
 GROUP = "dagger+knife+swords+pill+syringe"
 
 
@@ -32,9 +32,8 @@ def main() -> None:
         for seed in args.seeds:
             shared = None  # the recipes share images, fine-tuning and inversions
             for recipe in args.recipes:
-                folder = WORK / "method" / f"{names}-{seed}-{recipe}".replace(" ", "-")
-                given = [f"concepts={names.split('+')}", f"seed={seed}", *RECIPES[recipe], *args.overrides]
-                run = try_steps(folder, given, shared)
+                folder, given = method_case(names, seed, recipe)
+                run = try_steps(folder, [*given, *RECIPES[recipe], *args.overrides], shared)
                 shared = shared or folder
                 row = {"concepts": names, "seed": seed, "recipe": recipe}
                 rows.append(row | ({"failed": run} if isinstance(run, str) else found(run)))

@@ -17,14 +17,14 @@ from .erasure import PLAIN, WORST, figures, line
 PLAIN_VECTOR = {"build_vector.subtract_control": "0", "select.how": "all", "repair.steps": "0"}
 BLOCKS = {**PLAIN_VECTOR, "select.how": "blocks"}
 OPTIONS: dict[str, dict[str, str]] = {
-    "repaired": {**PLAIN_VECTOR, "repair.steps": "200"},
+    "repaired": {**PLAIN_VECTOR, "repair.steps": "300"},
     "plain": PLAIN_VECTOR,
     "control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "1"},
     "half control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "0.5"},
     **{layers: {**BLOCKS, "select.layers": layers} for layers in ("down", "mid+up", "attention", "resnets")},
     **{how: {**PLAIN_VECTOR, "select.how": how} for how in ("search", "profile")},
-    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "200"},
-    "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "200"},
+    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "300"},
+    "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "300"},
     # To be held against "plain".
     "agreement of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false"},
     "mean of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false", "build_vector.merge": "mean"},

@@ -10,7 +10,7 @@ import argparse
 from tverase.files import read_json
 
 from . import say
-from ._runs import WORK, steps_until
+from ._runs import method_case, steps_until
 
 GOAL = 5
 
@@ -24,8 +24,8 @@ def main() -> None:
     rows = []
     for names in args.concepts:
         for seed in args.seeds:
-            folder = WORK / "method" / f"{names}-{seed}-default".replace(" ", "-")
-            params = steps_until(folder, [f"concepts={names.split('+')}", f"seed={seed}"], "search_strength")
+            folder, given = method_case(names, seed)
+            params = steps_until(folder, given, "search_strength")
             found = read_json(folder / params.out / "strength.json")
             tested = [(step["alpha"], step["role"], step["safe"], step["images"]) for step in found["tested"]]
             ratio = round(found["even_grid"] / found["images"], 2) if found["safe_alpha"] is not None else None

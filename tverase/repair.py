@@ -26,7 +26,7 @@ from .vector import TaskVector
 class Repair(Settings):
     """How the edit is repaired."""
 
-    steps: NonNegativeInt = 200  # none: the vector stays as it is
+    steps: NonNegativeInt = 300  # none: the vector stays as it is
     # Strength of the edit that is repaired; none: the first of `alphas` that erases in `look` images of each input, and of
     # words that are learned against it. Held is what the edit does at this strength: what still draws the concept there
     # draws it from the repaired model as well, and what the edit has ruined comes back.
@@ -38,7 +38,7 @@ class Repair(Settings):
     hold: PositiveFloat = 1.0  # weight of what has to stay away
     silent: float = 0.15  # share of samples without a caption
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
-    rounds: NonNegativeInt = 3  # at which words are learned against the model as it then is, and held from then on
+    rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
     attack: ConceptInversion = ConceptInversion(words=8, steps=40)
 
     def round_at(self, step: int) -> int | None:
