@@ -1,6 +1,9 @@
 """What several steps open: the model, the judges, the paths of one run."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from tverase.config import Params
 from tverase.judges.cnn import CnnJudge
@@ -30,6 +33,11 @@ def judge_paths(params: Params) -> dict[str, Path]:
 def base_model(job: Job) -> TextToImage:
     """The base model on the device of the parameters; it counts on the job's meter."""
     return open_model(job.params.model, job.params.runtime.device).metered(job.meter)
+
+
+def concept_latents(job: Job, images: Mapping[str, Tensor], model: TextToImage) -> dict[str, Tensor]:
+    """Latents (N, ...) of each concept's images, by its name, of what make_images has written."""
+    return {c.name: images[f"latents/{c.slug}"].to(model.device) for c in job.params.concept_list}
 
 
 def jury(job: Job) -> Jury:

@@ -21,7 +21,7 @@ from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, judge_paths, jury, model_path
+from ._common import base_model, concept_latents, judge_paths, jury, model_path
 from ._main import main
 from ._step import Job, Step
 from .make_images import CONTROL_PROMPTS
@@ -34,7 +34,7 @@ def run(job: Job) -> None:
     settings, model, repaired = job.params.repair, base_model(job), TaskVector.load(job.inputs["vector"])
     if settings.steps:
         images, about = read_tensors(job.inputs["images"])
-        latents = {c.name: images[f"latents/{c.slug}"].to(model.device) for c in job.params.concept_list}
+        latents = concept_latents(job, images, model)
         prompts = model.encode(json.loads(about[CONTROL_PROMPTS]))
         control = images["latents/control"].to(model.device), prompts
         lessons = Lessons(*control, torch.cat(list(latents.values())), inputs_of(job, model))

@@ -10,7 +10,7 @@ from tverase.trial import Inputs, ModelTrial, frontier
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, judge_paths, jury, model_path
+from ._common import base_model, concept_latents, judge_paths, jury, model_path
 from ._main import main
 from ._step import Job, Step
 from .repair import REPAIRED_AT
@@ -25,8 +25,8 @@ def run(job: Job) -> None:
     trial = ModelTrial.of(
         model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
     )
-    first, images = float(vector.about.get(REPAIRED_AT, 2.0)), read_tensors(job.inputs["images"])[0]
-    latents = {c.name: images[f"latents/{c.slug}"].to(model.device) for c in params.concept_list}
+    first = float(vector.about.get(REPAIRED_AT, 2.0))
+    latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
     for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings, first, learn):
         tested = curve.tested[-1]
@@ -64,8 +64,8 @@ STEP = Step(
     run=run,
     code=(
         "tverase.strength", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
-        "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds", "tverase.concepts", "tverase.sampling",
-        "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
+        "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
+        "tverase.concepts", "tverase.sampling", "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
     ),
 )  # fmt: skip
 

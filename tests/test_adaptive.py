@@ -85,6 +85,16 @@ def test_no_strength_beyond_the_largest_is_tried() -> None:
     assert max(trial.alphas) <= 1.5
 
 
+def test_the_climb_goes_towards_the_first_guess_of_the_settings() -> None:
+    """Not towards the one that only stands in for it."""
+    trial = Scripted(world())
+    learn = Learner(trial, always(0.9))
+    *_, last = search_strength(trial, ["v"], ["w"], Strength(first=4.0, adaptive=2), 1.0, learn)
+    start = learn.asked[0]
+    assert last.alpha is None
+    assert learn.asked[1] - start == pytest.approx((4.0 - start) / 2, abs=0.125)
+
+
 def test_without_adaptive_rounds_nothing_is_learned() -> None:
     trial = Scripted(world())
     learn = Learner(trial, always(0.9))

@@ -109,8 +109,7 @@ def make_vectors(
 
     `random` and `true`: fine-tuned on self-drawn images of the digit under random labels or under its own (Pham et al.,
     2024), erase at a strength to be found; `repaired` is the former after a distillation that gives the other digits back.
-    `resteer`: the digit's label draws the next digit. `esd`: away from it. These
-    two erase at strength 1.
+    `resteer`: the digit's label draws the next digit. `esd`: away from it. These two erase at strength 1.
     """
     own, other = model.codes[digit : digit + 1], model.codes[(digit + 1) % len(CLASSES)][None]
     keep = model.codes[[i for i in range(len(CLASSES)) if i != digit]]

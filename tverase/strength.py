@@ -5,7 +5,7 @@ base model's control less delta. If no alpha has both, the answer is "infeasible
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -188,11 +188,12 @@ def search_strength(
     the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
     only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds.
     """
+    first = settings.first or first
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
     low, high = 0, 0
     top = math.floor(settings.alpha_max / settings.resolution + 1e-9)
-    guess = max(1, min(top, round((settings.first or first) / settings.resolution)))
+    guess = max(1, min(top, round(first / settings.resolution)))
     while not high:
         curve = _add(curve, test_alpha(trial, guess * settings.resolution, tune, settings, "tune"))
         yield curve
@@ -213,45 +214,44 @@ def search_strength(
         curve = _add(curve, test_alpha(trial, alpha, validate or tune, settings, "validate"))
         yield curve
         if curve.tested[-1].safe:
-            yield from _adapt(curve, trial, [*validate] or [*tune], settings, first, learn, len(tune))
+            curve, stands = yield from _adapt(curve, trial, [*(validate or tune)], settings, first, learn)
+            curve = _weigh(curve, curve.tested[-1].alpha, trial, settings, len(tune))
+            yield curve if stands else replace(curve, alpha=None, reason=_learned(curve))
             return
     yield replace(curve, reason="the held-out embeddings still draw the concept at every strength that was tried")
 
 
 def _adapt(
-    curve: StrengthCurve,
-    trial: Trial,
-    inputs: list[str],
-    settings: Strength,
-    first: float,
-    learn: Learn | None,
-    tuned: int,
-) -> Iterator[StrengthCurve]:
-    """Adaptive rounds from the last alpha that was tested, each with what all rounds so far have learned; then control.
+    curve: StrengthCurve, trial: Trial, inputs: list[str], settings: Strength, first: float, learn: Learn | None
+) -> Generator[StrengthCurve, None, tuple[StrengthCurve, bool]]:
+    """Adaptive rounds from the last alpha that was tested, each with what all rounds so far have learned.
 
-    An alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
+    An alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid. Returns
+    the curve and whether its last alpha stands.
     """
     alpha, unit = curve.tested[-1].alpha, settings.resolution
     if learn is None or not settings.adaptive:
-        yield _weigh(curve, alpha, trial, settings, tuned)
-        return
+        return curve, True
     for number in range(settings.adaptive):
         inputs = [*inputs, *learn(alpha, number)]
         curve = _add(curve, test_alpha(trial, alpha, inputs, settings, "adaptive"))
         yield curve
         if curve.tested[-1].safe:
-            yield _weigh(curve, alpha, trial, settings, tuned)
-            return
+            return curve, True
         alpha += unit * max(1, math.ceil((first - alpha) / unit / 2))
         if alpha > settings.alpha_max:
             break
-    worst, weighed = curve.tested[-1], _weigh(curve, curve.tested[-1].alpha, trial, settings, tuned)
-    hits, drawn = worst.counts[worst.worst]
-    reason = (
-        f"what is learned against the model still draws the concept after {len(weighed.tested)} tests, at alpha "
-        f"{worst.alpha:g} in {hits} of {drawn} images; repair a stronger edit (repair.alpha), or raise search_strength.epsilon"
+    return curve, False
+
+
+def _learned(curve: StrengthCurve) -> str:
+    """Why adaptive rounds ended without an answer."""
+    last = curve.tested[-1]
+    hits, drawn = last.counts[last.worst]
+    return (
+        f"what is learned against the model still draws the concept after {len(curve.tested)} tests, at alpha "
+        f"{last.alpha:g} in {hits} of {drawn} images; repair a stronger edit (repair.alpha), or raise search_strength.epsilon"
     )
-    yield replace(weighed, alpha=None, reason=reason)
 
 
 def _weigh(curve: StrengthCurve, alpha: float, trial: Trial, settings: Strength, inputs: int) -> StrengthCurve:
