@@ -18,7 +18,7 @@ from tverase.strength import first_that_erases
 from tverase.vector import TaskVector, weights_hash
 from tverase.world.vocabulary import vocabulary
 
-SETTINGS = Repair(steps=12, batch=8, lr=1e-3)
+SETTINGS = Repair(steps=12, batch=8, lr=1e-3, start=1.0)
 ALPHA = 2.0
 
 
@@ -68,6 +68,18 @@ def test_everything_else_comes_back_and_the_concept_does_not(
     harm = apart(pico, plain, control, lessons.control_cond)
     assert apart(pico, better, control, lessons.control_cond) < 0.8 * harm
     assert apart(plain, better, gone, cond) < apart(plain, pico, gone, cond)
+
+
+def test_a_repair_from_the_base_model_unlearns_the_concept(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons
+) -> None:
+    """It goes towards the edited model where that erases, and does less harm than the edit elsewhere."""
+    plain, settings = edited(pico, vector), SETTINGS.model_copy(update={"start": 0.0, "steps": 40})
+    taught = edited(pico, last(list(repair(pico, vector, ALPHA, lessons, settings, 0))))
+    control, gone = lessons.control_latents, lessons.concept_latents
+    cond = repeated(lessons.concept_cond[:1], len(gone))
+    assert apart(plain, taught, gone, cond) < 0.8 * apart(plain, pico, gone, cond)
+    assert apart(pico, taught, control, lessons.control_cond) < apart(pico, plain, control, lessons.control_cond)
 
 
 def test_without_a_hold_the_concept_comes_back_further(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
@@ -201,8 +213,9 @@ def test_what_is_repaired_is_the_first_strength_that_erases(
 def test_the_repaired_vector_is_scaled_by_the_strength_that_was_repaired(
     pico: TextToImage, vector: TaskVector, lessons: Lessons
 ) -> None:
-    """With steps too small to change anything, what comes out is what went in, at any strength."""
-    still = SETTINGS.model_copy(update={"steps": 1, "lr": 1e-12})
-    for alpha in (0.5, 2.0, 6.0):
-        same = last(list(repair(pico, vector, alpha, lessons, still, 0)))
-        assert (same - vector).norm() < 1e-3 * vector.norm()
+    """With steps too small to change anything, what comes out is where it began, at any strength."""
+    for start in (0.0, 0.25, 1.0):
+        still = SETTINGS.model_copy(update={"steps": 1, "lr": 1e-12, "start": start})
+        for alpha in (0.5, 2.0, 6.0):
+            same = last(list(repair(pico, vector, alpha, lessons, still, 0)))
+            assert (same - start * vector).norm() < 1e-3 * vector.norm()

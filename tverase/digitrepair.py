@@ -18,6 +18,7 @@ class DigitRepair(Repair):
 
     steps: NonNegativeInt = 150
     alpha: PositiveFloat = 1.5  # above the strength that any of the ten digits needs
+    start: float = 1.0  # from the edited model on
     silent: float = 0.0  # a code is all that this model hears
     inputs: PositiveInt = 400  # directions that are held: uniform ones, and as many at every angle to the digit's own
     rounds: NonNegativeInt = 0

@@ -9,7 +9,7 @@ from torch import Tensor
 from .digitrepair import DigitRepair, repair_digit
 from .erasers.resteer import Resteer, esd, resteer
 from .finetune import FineTune, fine_tune
-from .inversion.diverse import Bin, Invert
+from .inversion.diverse import WHOLE, Bin, Invert
 from .models.base import repeated
 from .models.digits import CLASSES, Digits
 from .pretrain.digits import PretrainDigits
@@ -54,6 +54,10 @@ class DigitInvert(Invert):
     lr: PositiveFloat = 0.05
     batch: PositiveInt = 8
     template: str = "{}"
+    # Four steps draw a digit, so that the last of them decide as well, and a code is found soon: nobody leaves early.
+    look: NonNegativeInt = 0
+    noise: tuple[float, float] = WHOLE["noise"]
+    weigh: Literal["evenly", "min_snr"] = WHOLE["weigh"]
     # A code is all that this model hears, so there is nothing to choose between.
     space: Literal["tokens"] = "tokens"
     tokens: Literal[1] = 1

@@ -43,9 +43,15 @@ def denoising_loss(
     return (error**2).flatten(1).mean(1)
 
 
-def random_timesteps(count: int, scheduler: Any, rng: torch.Generator) -> Tensor:
-    """Uniform timesteps, stratified so that a batch covers them evenly; long (count,), in random order."""
+def random_timesteps(
+    count: int, scheduler: Any, rng: torch.Generator, span: tuple[float, float] = (0.0, 1.0)
+) -> Tensor:
+    """Uniform timesteps, stratified so that a batch covers them evenly; long (count,), in random order.
+
+    span: the part of all timesteps that they are from, 0 the clean end and 1 pure noise.
+    """
     total: int = scheduler.config.num_train_timesteps
-    even = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    low, high = span
+    even = low + (high - low) * ((torch.arange(count) + torch.rand(count, generator=rng)) / count)
     steps = (even * total).long().clamp(0, total - 1)
     return steps[torch.randperm(count, generator=rng)]

@@ -1,7 +1,7 @@
-"""Utility repair: the edited model learns the base model's answers to everything else again, and stays where it erases.
+"""Utility repair: a model that answers as the edited one where it erases, and as the base model to everything else.
 
-Distillation with two teachers, as in method.md, section 7. What comes out is a task vector again, so that strength, proof
-and files know nothing of it.
+Distillation with two teachers (method.md, section 7), from the base model on or from the edited one. What comes out is a
+task vector again, so that strength, proof and files know nothing of it.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,6 +33,9 @@ class Repair(Settings):
     alpha: PositiveFloat | None = None
     alphas: tuple[PositiveFloat, ...] = Field(default=(3.0, 4.0, 6.0, 8.0), min_length=1)
     look: PositiveInt = 12
+    # Where the distillation begins, in shares of that strength: 0 with the base model, which unlearns the concept, 1 with
+    # the edited one, which learns everything else again.
+    start: float = Field(default=0.0, ge=0, le=1)
     batch: PositiveInt = 16  # of what is to return, and as many of what has to stay away
     lr: PositiveFloat = 2e-4
     hold: PositiveFloat = 1.0  # weight of what has to stay away
@@ -94,8 +97,8 @@ def repair(
     learn: asked at each round; what it finds has to stay away from then on.
     """
     base = model.weights()
-    edited = vector.apply(base, alpha)
-    training = Training.of({key: edited[key] for key in vector.delta})
+    edited, begun = vector.apply(base, alpha), vector.apply(base, settings.start * alpha)
+    training = Training.of({key: begun[key] for key in vector.delta})
     training.go_on(checkpoint)
     teachers = model, model.with_weights(edited)
     student = model.with_weights({**edited, **training.parameters})

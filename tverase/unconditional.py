@@ -12,7 +12,7 @@ from .bounds import Bound
 from .complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
 from .concepts import Concept, Prompt
 from .errors import ConfigError
-from .inversion.diverse import Invert, search_freely
+from .inversion.diverse import WHOLE, Invert, search_freely
 from .judges.base import Judge, shows, verdicts
 from .models.digits import CLASSES, Digits
 from .rng import generator
@@ -149,7 +149,7 @@ class Examined:
         space = self.model.space()
         anchor = space.anchor(self.name)
         best, inputs, images = self._turned(anchor, settings, rng)
-        how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr)
+        how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr, **WHOLE)
         *_, last = search_freely(self.model, space, anchor, latents, how, rng, best)
         surer = halving.model_copy(update={"first": settings.last})
         found = worst_input(self.count, space.cond(torch.cat([best, last.points])), surer, "ascent")

@@ -19,6 +19,7 @@ class ConceptInversion(Settings):
     steps: PositiveInt = 60
     batch: PositiveInt = 4  # noised images for each word and step
     lr: PositiveFloat = 0.03
+    noise: tuple[float, float] = (0.4, 1.0)  # the part of the timesteps that is learned from, as in `Invert`
     images: PositiveInt = 32  # of the concept, drawn anew by the base model: what the attacker owns
 
 
@@ -32,5 +33,5 @@ def concept_inversion(
     """
     anchor = space.anchor(noun)
     begin = space.start(anchor, torch.zeros(settings.words), torch.full((settings.words,), 0.95), rng)
-    how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr)
+    how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr, noise=settings.noise)
     yield from search_freely(model, space, anchor, latents, how, rng, begin)

@@ -7,7 +7,7 @@ constraint of Pham et al. (2024, arXiv:2404.03631, eq. 4 and figure 1). Bins, hi
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -23,6 +23,9 @@ from .kept import Kept
 from .moving import Moving
 
 Bin = tuple[float, float]
+WHOLE: dict[str, Any] = {"noise": (0.0, 1.0), "weigh": "min_snr"}  # every timestep, weighed as in training
+Check = Callable[[Tensor], list[int]]  # points -> in how many of `images` images each draws the concept
+Look = Callable[[int, Tensor], Tensor]  # (step, points (n, E)) -> which draw it in all of `look` images (n,)
 
 
 class Invert(Settings):
@@ -31,8 +34,16 @@ class Invert(Settings):
     # Ranges of the cosine to the concept's own embedding. The paper's figure 1 also has bins below zero.
     bins: tuple[Bin, ...] = ((-0.2, 0.0), (0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.95, 0.98))
     per_bin: PositiveInt = 1  # for each of the three sets
-    steps: PositiveInt = 120
-    batch: PositiveInt = 4  # noised images for each embedding and step
+    steps: PositiveInt = 60
+    # One that draws the concept in all of `look` images, looked for now and then, leaves the search: the others go on
+    # alone. No look, and all take every step.
+    look: NonNegativeInt = 4
+    look_every: PositiveInt = 20
+    batch: PositiveInt = 2  # noised images for each embedding and step
+    # The part of the timesteps that is learned from, 0 clean and 1 pure noise, and how an error weighs. What an image shows
+    # is decided where there is much noise: steps below teach little, and min-SNR weighs there next to nothing.
+    noise: tuple[float, float] = (0.4, 1.0)
+    weigh: Literal["evenly", "min_snr"] = "evenly"
     lr: PositiveFloat = 0.03
     hinge: float = 0.1  # weight of the penalty on embeddings that are alike
     alike: float = Field(default=0.3, ge=-1, le=1)  # cosine across the anchor above which they are
@@ -52,6 +63,12 @@ class Invert(Settings):
                 raise ValueError(f"the bin [{low}, {high}] is not a range of cosines, -1 <= low < high <= 1")
         if len(set(self.bins)) < len(self.bins):
             raise ValueError("a bin is given twice; per_bin asks for several embeddings in each")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_is_a_range(self) -> "Invert":
+        if not 0 <= self.noise[0] < self.noise[1] <= 1:
+            raise ValueError(f"noise {list(self.noise)} is not a part of the timesteps, 0 <= low < high <= 1")
         return self
 
     @model_validator(mode="after")
@@ -125,17 +142,18 @@ def _advance(
     rng: torch.Generator,
     moving: Moving,
     kept: Kept | None = None,
+    draws: Look | None = None,
 ) -> Iterator[Round]:
     """The steps that are left of a search; `kept` is told of each, and of the state before one that failed."""
     low, high = bins.T.to(anchor.device)
     points = moving.points
-    if moving.step >= settings.steps:
+    if moving.over(settings.steps):
         yield Round(moving.step, points.detach().clone(), moving.losses)
-    while moving.step < settings.steps:
+    while not moving.over(settings.steps):
         before = rng.get_state()
         moving.optimiser.param_groups[0]["lr"] = settings.lr * min(1.0, 2 * (1 - moving.step / settings.steps))
         moving.optimiser.zero_grad()
-        losses = _losses(model, space, points, latents, settings, rng)
+        losses = _losses(model, space, moving, latents, settings, rng)
         crowd = settings.hinge * cone.crowding(points, anchor, settings.alike).sum()
         torch.autograd.backward(crowd)
         if not moving.finite(losses):
@@ -148,38 +166,41 @@ def _advance(
         moving.advance(losses)
         with torch.no_grad():
             points.copy_(cone.project(points, anchor, low, high))
+        if draws is not None and settings.look and moving.step % settings.look_every == 0:
+            staying = ~moving.left
+            moving.left[staying] = draws(moving.step, points.detach()[staying])
         if kept is not None:
             kept.leave(moving, settings.steps)
-        yield Round(moving.step, points.detach().clone(), losses)
+        yield Round(moving.step, points.detach().clone(), moving.losses)
 
 
 def _losses(
-    model: Model, space: InputSpace, points: Tensor, latents: Tensor, settings: Invert, rng: torch.Generator
+    model: Model, space: InputSpace, moving: Moving, latents: Tensor, settings: Invert, rng: torch.Generator
 ) -> Tensor:
-    """Denoising loss of each embedding (K,); its gradient is added to `points`, chunk by chunk.
+    """Denoising loss of each embedding (K,), 0 of those that left; its gradient is added to the points, chunk by chunk.
 
-    The random numbers are drawn for all embeddings first, so that the chunks' size changes memory and nothing else.
+    The random numbers are drawn for all embeddings first, so that neither the chunks' size nor who left changes those
+    of the others.
     """
+    points, staying = moving.points, (~moving.left).nonzero().flatten().cpu()
     count, batch, schedule = len(points), settings.batch, model.noise_schedule
     which = torch.randint(len(latents), (count, batch), generator=rng)
     noise = torch.randn(count, batch, *latents.shape[1:], generator=rng)
-    timesteps = torch.stack([random_timesteps(batch, schedule, rng) for _ in range(count)])
+    timesteps = torch.stack([random_timesteps(batch, schedule, rng, settings.noise) for _ in range(count)])
     found = points.new_zeros(count)
-    for rows in torch.split(torch.arange(count), max(1, settings.chunk // batch)):
+    for rows in torch.split(staying, max(1, settings.chunk // batch)):
         for images in torch.split(torch.arange(batch), settings.chunk):  # one embedding's may not fit at once
             part = rows[:, None], images
             clean, when = latents[which[part].flatten()], timesteps[part].flatten().to(latents.device)
             cond = space.cond(points[rows]).repeat_interleave(len(images), 0)
             mixed = noise[part].flatten(0, 1).to(clean.device)
             losses = denoising_loss(model.denoise, schedule, clean, cond, when, mixed)
-            weighted = (losses * min_snr_weight(schedule, when)).view(len(rows), len(images))
-            each = weighted.mean(1) * (len(images) / batch)
+            if settings.weigh == "min_snr":
+                losses = losses * min_snr_weight(schedule, when)
+            each = losses.view(len(rows), len(images)).mean(1) * (len(images) / batch)
             torch.autograd.backward(each.sum())
             found[rows] += each.detach()
     return found
-
-
-Check = Callable[[Tensor], list[int]]
 
 
 def invert(
@@ -192,11 +213,12 @@ def invert(
     rng: torch.Generator,
     hits: Check,
     checkpoint: Path | None = None,
+    looks: Callable[[int], Look] | None = None,
 ) -> Iterator[Round]:
     """`search`, then acceptance, then fresh starts for those that failed, at most `settings.restarts` times.
 
-    hits(points) -> for each embedding, how many of `settings.images` fresh images show the concept. Yields every
-    round; the last one has the best embeddings and their hits. With `checkpoint` it resumes exactly; then the first
+    hits(points) -> for each embedding, how many of `settings.images` fresh images show the concept. looks(attempt) -> who
+    may leave the search. Yields every round; the last one has the best embeddings and their hits. With `checkpoint` it resumes exactly; then the first
     round is the first that was not kept.
     """
     kept = Kept.of(checkpoint, rng, model.meter, len(bins), anchor)
@@ -204,7 +226,8 @@ def invert(
     while kept.attempt <= settings.restarts and (slots := kept.open(needed)):
         moving = kept.moving or Moving(_start(space, anchor, bins[slots], rng))
         last = None
-        for last in _advance(model, space, anchor, bins[slots], latents, settings, rng, moving, kept):
+        draws = None if looks is None else looks(kept.attempt)
+        for last in _advance(model, space, anchor, bins[slots], latents, settings, rng, moving, kept, draws):
             yield replace(last, attempt=kept.attempt)
         assert last is not None  # steps is positive
         kept.judged(slots, last.points, last.losses, hits(last.points))

@@ -72,7 +72,7 @@ class Kept:
 
     def leave(self, moving: Moving, end: int) -> None:
         """`save` every now and then, and at the end of a search, so that acceptance does not wait for it again."""
-        if moving.step % CHECKPOINT_EVERY == 0 or moving.step == end:
+        if moving.step % CHECKPOINT_EVERY == 0 or moving.over(end):
             self.save(moving)
 
     def save(self, moving: Moving | None) -> None:

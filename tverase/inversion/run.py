@@ -16,7 +16,7 @@ from ..sampling import Sampling, draw
 from ..spaces import cone
 from ..spaces.base import InputSpace
 from ..spaces.states import StateSpace
-from .diverse import Invert, Round, invert
+from .diverse import Invert, Look, Round, invert
 from .sets import ROLES, Found, InversionSet
 
 SHOWN = 6  # pictures kept of each embedding
@@ -46,7 +46,7 @@ class InversionRun:
         """Search and acceptance of one embedding for each of the `bins` (K, 2); resumes from `checkpoint`."""
         anchor, before = self.space.anchor(self.concept.noun), self.model.meter.evaluations
         rng = generator(self.seed, f"invert/{self.concept.name}")
-        how = self.settings, rng, self._hits, checkpoint
+        how = self.settings, rng, self._hits, checkpoint, self._looks
         for found in invert(self.model, self.space, anchor, bins, latents, *how):
             self._attempt = found.attempt
             self.cost = self.model.meter.evaluations - before
@@ -64,7 +64,7 @@ class InversionRun:
             tell(Progress(f"inverting {self.concept.name}", last.step, self.settings.steps, note))
         if last is None or last.hits is None:
             raise RuntimeError("the inversion ended without a last round")
-        pictures = self._pictures(last.points)
+        pictures = self._drawn(last.points, SHOWN, "pictures")
         cosines = cone.cosine(last.points, self.space.anchor(self.concept.noun))
         sets: dict[str, InversionSet] = {}
         for role in self.roles:
@@ -83,21 +83,28 @@ class InversionRun:
 
     def _hits(self, points: Tensor) -> list[int]:
         """For each embedding, in how many fresh images of the base model the judge sees the concept."""
-        count = self.settings.images
-        rng = generator(self.seed, f"invert/{self.concept.name}/accept/{self._attempt + 1}")
+        seen = self._shows(self._drawn(points, self.settings.images, f"accept/{self._attempt + 1}"))
+        return [int(hits) for hits in seen.sum(1)]
+
+    def _looks(self, attempt: int) -> Look:
+        """Who draws the concept in all of a few images of the base model, in this attempt."""
+
+        def draws(step: int, points: Tensor) -> Tensor:
+            return self._shows(self._drawn(points, self.settings.look, f"look/{attempt + 1}/{step}")).all(1)
+
+        return draws
+
+    def _drawn(self, points: Tensor, count: int, purpose: str) -> Tensor:
+        """`count` images of each embedding (K, count, 3, H, W)."""
+        rng = generator(self.seed, f"invert/{self.concept.name}/{purpose}")
         with torch.no_grad():
             cond = self.space.cond(points).repeat_interleave(count, 0)
         images = draw(self.model, cond, rng, self.sampling)
-        seen = shows(self.judge, images, self.concept.name).view(len(points), count)
-        return [int(hits) for hits in seen.sum(1)]
+        return images.view(len(points), count, *images.shape[1:])
 
-    def _pictures(self, points: Tensor) -> Tensor:
-        """A few images of each embedding (K, SHOWN, 3, H, W)."""
-        rng = generator(self.seed, f"invert/{self.concept.name}/pictures")
-        with torch.no_grad():
-            cond = self.space.cond(points).repeat_interleave(SHOWN, 0)
-        images = draw(self.model, cond, rng, self.sampling)
-        return images.view(len(points), SHOWN, *images.shape[1:])
+    def _shows(self, images: Tensor) -> Tensor:
+        """In which of the images (K, n, 3, H, W) the judge sees the concept (K, n)."""
+        return shows(self.judge, images.flatten(0, 1), self.concept.name).view(images.shape[:2])
 
 
 def template_of(concept: Concept, settings: Invert) -> str:
