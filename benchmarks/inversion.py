@@ -1,10 +1,10 @@
 """Diverse Inversion of K embeddings in one batch against K textual inversions, one after the other.
 
-`python -m benchmarks.inversion` on "bomb" and the images of its make_images step. All have the same bins, batch, images,
-template and acceptance. A textual inversion learns from every timestep, weighed as the model was trained, and takes all of
-its steps, twice as many; "ours, one by one" differs from Diverse Inversion in the batch alone. Goal: an accepted embedding
-takes at most a fifth of the time of a textual inversion. `--separate 3` runs only three of the K, spread evenly over the
-bins, and scales their sums to all.
+`python -m benchmarks.inversion` on "bomb" and the images of its make_images step. All have the same bins, images, template and
+acceptance. A textual inversion learns from every timestep, weighed as the model was trained, and takes all of its steps:
+120 with batches of 4, which find as many as ours, or a quarter of them. "Ours, one by one" differs from Diverse Inversion
+in the batch alone. Goal: an accepted embedding takes at most a fifth of the time of a textual inversion of 120 steps.
+`--separate 3` runs only three of the K, spread evenly over the bins, and scales their sums to all.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ from . import say
 from ._runs import WORK, inside, prepared
 
 GOAL = 5.0
-TEXTUAL = 2  # times our steps: as many as our search took before it knew which timesteps teach
+TEXTUAL: dict[str, Any] = {**WHOLE, "look": 0, "batch": 4, "steps": 120}
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,22 @@ def main() -> None:
     timed(replace(search, settings=warm), bins[:1], latents)
     costs = {"together": timed(search, bins, latents)}
     print(line("in one batch", costs["together"]), flush=True)
-    textual = params.invert.model_copy(update={**WHOLE, "look": 0, "steps": TEXTUAL * params.invert.steps})
-    for kind, settings in {"textual inversion": textual, "ours, one by one": params.invert}.items():
+    kinds = {
+        "textual inversion": TEXTUAL,
+        "textual inversion, 30 steps": {**TEXTUAL, "steps": 30},
+        "ours, one by one": {},
+    }
+    for kind, changed in kinds.items():
+        settings = params.invert.model_copy(update=changed)
         costs[kind] = Cost(0.0, 0, 0, 0)
         for i in chosen:
             one = replace(search, settings=settings, seed=params.seed + 1 + i)
             costs[kind] += timed(one, [bins[i]], latents)
             print(line(kind, costs[kind]), flush=True)
     rows = {kind: cost.figures(len(bins)) for kind, cost in costs.items()}
-    value = {kind: ratio(rows, "textual inversion", f"{kind}_per_accepted") for kind in ("seconds", "evaluations")}
-    value["seconds, ours one by one"] = ratio(rows, "ours, one by one", "seconds_per_accepted")
-    ok = value["seconds"] is not None and value["seconds"] >= GOAL
-    goal = {"seconds": GOAL, "the others": "reported"}
+    value = {kind: ratio(rows, kind, "seconds_per_accepted") for kind in kinds}
+    most = value["textual inversion"]
+    ok, goal = most is not None and most >= GOAL, {"textual inversion": GOAL, "the others": "reported"}
     say("inversion", value, goal, ok=ok, concept=args.concept, embeddings=len(bins), settings=used(params), **rows)
 
 

@@ -18,21 +18,22 @@ PLAIN_VECTOR = {"build_vector.subtract_control": "0", "select.how": "all", "repa
 BLOCKS = {**PLAIN_VECTOR, "select.how": "blocks"}
 OPTIONS: dict[str, dict[str, str]] = {
     "repaired": {**PLAIN_VECTOR, "repair.steps": "300"},
+    "repaired, from the edit on": {**PLAIN_VECTOR, "repair.steps": "300", "repair.start": "1"},
     "plain": PLAIN_VECTOR,
     "control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "1"},
     "half control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "0.5"},
-    **{layers: {**BLOCKS, "select.layers": layers} for layers in ("down", "mid+up", "attention", "resnets")},
-    **{how: {**PLAIN_VECTOR, "select.how": how} for how in ("search", "profile")},
-    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "300"},
+    **{layers: {**BLOCKS, "select.layers": layers} for layers in ("attention", "mid+up", "down", "resnets")},
+    **{how: {**PLAIN_VECTOR, "select.how": how} for how in ("profile", "search")},
     "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "300"},
+    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "300"},
     # To be held against "plain".
-    "agreement of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false"},
-    "mean of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false", "build_vector.merge": "mean"},
     "magnitude 20%": {**PLAIN_VECTOR, "build_vector.prune": "magnitude", "build_vector.keep": "0.2"},
     "dare 50%": {**PLAIN_VECTOR, "build_vector.prune": "dare", "build_vector.keep": "0.5"},
     "l1": {**PLAIN_VECTOR, "finetune.l1": "0.2"},
     "decay": {**PLAIN_VECTOR, "finetune.weight_decay": "100"},
     "dropout": {**PLAIN_VECTOR, "finetune.dropout": "0.1"},
+    "agreement of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false"},
+    "mean of 4": {**PLAIN_VECTOR, "finetune.copies": "4", "finetune.control": "false", "build_vector.merge": "mean"},
 }
 
 
