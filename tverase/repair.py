@@ -43,6 +43,9 @@ class Repair(Settings):
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
     attack: ConceptInversion = ConceptInversion(words=8, steps=40)
+    # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
+    # concept, and is what brings it back at the strength that is found in the end.
+    attacked: tuple[PositiveFloat, ...] = Field(default=(0.75, 1.0), min_length=1)
 
     def round_at(self, step: int) -> int | None:
         """The round that is due before `step`, evenly spread over the steps."""
@@ -106,7 +109,9 @@ def repair(
         lessons = _with_rounds(lessons, settings, training.step, checkpoint)
     while training.step < settings.steps:
         if learn is not None and (number := settings.round_at(training.step)) is not None:
-            found = learn(model.with_weights({**edited, **training.average}), number)
+            share = settings.attacked[number % len(settings.attacked)]
+            weaker = {key: torch.lerp(base[key], now, share) for key, now in training.average.items()}
+            found = learn(model.with_weights({**edited, **weaker}), number)
             lessons = lessons.holding(found)
             if checkpoint is not None:
                 write_tensors({"cond": found}, _round_path(checkpoint, number))
