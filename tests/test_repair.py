@@ -153,6 +153,20 @@ def test_what_a_round_finds_is_held_and_survives_a_stop(
     assert all(torch.equal(change, rest.delta[key]) for key, change in whole.delta.items())
 
 
+def test_rounds_attack_shares_of_the_change_so_far(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    """The whole of it, half of it, the whole again."""
+    settings = SETTINGS.model_copy(update={"steps": 4, "rounds": 3, "attacked": (1.0, 0.5), "lr": 1e-12})
+    seen = list[float]()
+
+    def learn(model: Model, number: int) -> Tensor:
+        moved = TaskVector.between(pico.weights(), model.weights()).norm()
+        seen.append(round(float(moved / (ALPHA * vector.norm())), 2))
+        return pico.encode(["a"])
+
+    list(repair(pico, vector, ALPHA, lessons, settings, 0, None, learn))
+    assert seen == [1.0, 0.5, 1.0]
+
+
 def test_a_repair_of_no_steps_yields_nothing(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
     assert list(repair(pico, vector, ALPHA, lessons, SETTINGS.model_copy(update={"steps": 0}), 0)) == []
 
