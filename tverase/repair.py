@@ -7,6 +7,7 @@ task vector again, so that strength, proof and files know nothing of it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -39,10 +40,14 @@ class Repair(Settings):
     batch: PositiveInt = 16  # of what is to return, and as many of what has to stay away
     lr: PositiveFloat = 2e-4
     hold: PositiveFloat = 1.0  # weight of what has to stay away
+    weigh: Literal["evenly", "min_snr"] = "min_snr"  # how the errors of the timesteps weigh
     silent: float = 0.15  # share of samples without a caption
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
     attack: ConceptInversion = ConceptInversion(words=8, steps=40)
+    learned: float = Field(
+        default=0.5, ge=0, le=1
+    )  # share of what has to stay away that rounds have found, once one has
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.75, 1.0), min_length=1)
@@ -64,11 +69,12 @@ class Lessons:
     control_cond: Tensor  # row i is the prompt of latent i
     concept_latents: Tensor
     concept_cond: Tensor
+    learned: Tensor | None = None  # (L, T, D), more inputs that have to stay away: what the rounds have found
 
     def holding(self, found: Tensor) -> "Lessons":
         """With more inputs that have to stay away."""
-        more = torch.cat([self.concept_cond, found.to(self.concept_cond.device)])
-        return replace(self, concept_cond=more)
+        found = found.to(self.concept_cond.device)
+        return replace(self, learned=found if self.learned is None else torch.cat([self.learned, found]))
 
 
 # (model as it is, number of the round) -> conditionings (M, T, D) that bring a concept back
@@ -137,8 +143,20 @@ def _loss(
         control = base.denoise(noised[:half], timesteps[:half], cond[:half])
         concept = erased.denoise(noised[half:], timesteps[half:], cond[half:])
     errors = (student.denoise(noised, timesteps, cond) - torch.cat([control, concept])).square().flatten(1).mean(1)
-    errors = errors * min_snr_weight(schedule, timesteps)
+    if settings.weigh == "min_snr":
+        errors = errors * min_snr_weight(schedule, timesteps)
     return errors[:half].mean() + settings.hold * errors[half:].mean()
+
+
+def _asking(lessons: Lessons, settings: Repair, rng: torch.Generator) -> Tensor:
+    """A batch of inputs that ask for the concept: those known from the start, and a share of what was learned since."""
+    known, learned = lessons.concept_cond, lessons.learned
+    cond = known[torch.randint(len(known), (settings.batch,), generator=rng)]
+    if learned is None or not settings.learned:
+        return cond
+    found = learned[torch.randint(len(learned), (settings.batch,), generator=rng)]
+    instead = torch.rand(settings.batch, generator=rng) < settings.learned
+    return torch.where(instead.view(-1, 1, 1).to(cond.device), found, cond)
 
 
 def _with_rounds(lessons: Lessons, settings: Repair, step: int, checkpoint: Path) -> Lessons:
@@ -157,9 +175,8 @@ def _sample(lessons: Lessons, kind: str, model: Model, settings: Repair, rng: to
     """A batch of latents and conditionings, some of them without a caption."""
     control = kind == "control"
     latents = lessons.control_latents if control else lessons.concept_latents
-    captions = lessons.control_cond if control else lessons.concept_cond
     which = torch.randint(len(latents), (settings.batch,), generator=rng)
-    cond = captions[which if control else torch.randint(len(captions), (settings.batch,), generator=rng)]
+    cond = lessons.control_cond[which] if control else _asking(lessons, settings, rng)
     silent = torch.rand(settings.batch, generator=rng).to(cond.device) < settings.silent
     null = repeated(model.null, settings.batch).to(cond.device)
     return latents[which], torch.where(silent.view(-1, *[1] * (cond.dim() - 1)), null, cond)
