@@ -18,7 +18,7 @@ PLAIN_VECTOR = {"build_vector.subtract_control": "0", "select.how": "all", "repa
 BLOCKS = {**PLAIN_VECTOR, "select.how": "blocks"}
 OPTIONS: dict[str, dict[str, str]] = {
     "repaired": {**PLAIN_VECTOR, "repair.steps": "300"},
-    "repaired, from the edit on": {**PLAIN_VECTOR, "repair.steps": "300", "repair.start": "1"},
+    "repaired, from the edited model on": {**PLAIN_VECTOR, "repair.steps": "300", "repair.start": "1"},
     "plain": PLAIN_VECTOR,
     "control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "1"},
     "half control-subtracted": {**PLAIN_VECTOR, "build_vector.subtract_control": "0.5"},

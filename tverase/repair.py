@@ -7,7 +7,6 @@ task vector again, so that strength, proof and files know nothing of it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -34,20 +33,19 @@ class Repair(Settings):
     alpha: PositiveFloat | None = None
     alphas: tuple[PositiveFloat, ...] = Field(default=(3.0, 4.0, 6.0, 8.0), min_length=1)
     look: PositiveInt = 12
-    # Where the distillation begins, in shares of that strength: 0 with the base model, which unlearns the concept, 1 with
-    # the edited one, which learns everything else again.
+    # Where the distillation begins, in shares of that strength: 0 with the base model, which unlearns the concept and keeps
+    # the rest; 1 with the edited model, which learns the rest again.
     start: float = Field(default=0.0, ge=0, le=1)
     batch: PositiveInt = 16  # of what is to return, and as many of what has to stay away
     lr: PositiveFloat = 2e-4
     hold: PositiveFloat = 1.0  # weight of what has to stay away
-    weigh: Literal["evenly", "min_snr"] = "min_snr"  # how the errors of the timesteps weigh
     silent: float = 0.15  # share of samples without a caption
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
     attack: ConceptInversion = ConceptInversion(words=8, steps=40)
     learned: float = Field(
         default=0.5, ge=0, le=1
-    )  # share of what has to stay away that rounds have found, once one has
+    )  # share of what has to stay away that is from rounds, once there is one
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.75, 1.0), min_length=1)
@@ -143,8 +141,7 @@ def _loss(
         control = base.denoise(noised[:half], timesteps[:half], cond[:half])
         concept = erased.denoise(noised[half:], timesteps[half:], cond[half:])
     errors = (student.denoise(noised, timesteps, cond) - torch.cat([control, concept])).square().flatten(1).mean(1)
-    if settings.weigh == "min_snr":
-        errors = errors * min_snr_weight(schedule, timesteps)
+    errors = errors * min_snr_weight(schedule, timesteps)
     return errors[:half].mean() + settings.hold * errors[half:].mean()
 
 
