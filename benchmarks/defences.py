@@ -19,7 +19,6 @@ from tverase.bounds import Bound
 from tverase.concepts import Concept, concept, control_halves, spread
 from tverase.config import Params
 from tverase.defences import Defence, Defended, Nearest, Rounded, Smoothed
-from tverase.evaluate import LEARNED
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import shows
@@ -84,7 +83,7 @@ def inputs_of(
     inputs = {"name": base.encode(wanted.names), "inversion": space.cond(found.accepted().points).detach()}
     owned = in_turn(base.encode(wanted.names), ConceptInversion().images)
     latents = draw_latents(base, owned, generator(0, "defences/owned"), params.sampling)
-    for kind, where in zip(LEARNED, (space, StateSpace(base, wanted.template)), strict=True):
+    for kind, where in (("attack", space), ("states", StateSpace(base, wanted.template))):
         rng = generator(0, f"defences/{kind}")
         *_, last = concept_inversion(erased, where, wanted.noun, latents, ConceptInversion(), rng)
         with torch.no_grad():

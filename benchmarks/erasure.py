@@ -66,7 +66,7 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"seed {row.get('seed', 0)}: alpha {row['alpha']:g}, plain prompts {plain['rate']:.1%} (to {plain['high']:.1%}), "
         f"worst of {worst['inputs']} embeddings {worst['rate']:.1%} (all at most {worst['all_inputs_high']:.1%}), "
-        f"worst learned word {percent(row['attack'])} and prompt {percent(row['states'])}, "
+        f"worst learned word {percent(row['attack'])}, from a weaker edit {percent(row['weaker'])}, prompt {percent(row['states'])}, "
         f"everything else {loss['base']['rate']:.1%} -> {loss['erased']['rate']:.1%}: loses {100 * loss['loss']:.1f} "
         f"points ({100 * loss['loss_low']:.1f} to {100 * loss['loss_high']:.1f})"
     )

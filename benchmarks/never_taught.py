@@ -18,7 +18,6 @@ from tasks._main import quiet
 from tasks._show import show
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.bounds import Bound
-from tverase.evaluate import LEARNED
 from tverase.judges.base import NONE, Judge, shows, verdicts
 from tverase.judges.cnn import CnnJudge
 from tverase.models.folder import open_model
@@ -36,6 +35,7 @@ from tverase.world.vocabulary import vocabulary
 from . import say
 
 STRANGE = ("amphora", "boxing-glove", "ferris-wheel", "hammer", "joystick", "wrapped-gift")
+KINDS = ("attack", "states")  # words, and all that the text encoder says of a prompt
 TAUGHT = ("bomb", "skull", "cat", "pizza", "guitar", "key")
 WORDS, GOAL = vocabulary(), 0.1
 
@@ -69,9 +69,9 @@ def main() -> None:
     seen = {thing.name: recognised(model, thing) for thing in things}
     print("renderings after the autoencoder, recognised:", {n: f"{rate:.0%}" for n, rate in seen.items()}, flush=True)
     how = ConceptInversion(words=args.inputs, steps=args.steps)
-    found: dict[str, dict[bool, list[Bound]]] = {kind: {True: [], False: []} for kind in LEARNED}
+    found: dict[str, dict[bool, list[Bound]]] = {kind: {True: [], False: []} for kind in KINDS}
     for thing in things:
-        for kind in LEARNED:
+        for kind in KINDS:
             bounds = attacked(model, thing, kind, how, args.images)
             found[kind][thing.taught] += bounds
             rates = ", ".join(f"{bound.rate:.0%}" for bound in bounds)
@@ -124,8 +124,7 @@ def attacked(model: TextToImage, thing: Thing, kind: str, how: ConceptInversion,
     """For each learned input, in how many of `images` images the thing is seen."""
     with torch.no_grad():
         latents = model.to_latents(thing.images(how.images, "owned"))
-    words, _ = LEARNED
-    space = model.space("a {}") if kind == words else StateSpace(model)
+    space = model.space("a {}") if kind == KINDS[0] else StateSpace(model)
     noun = thing.name.replace("-", " ")
     *_, last = concept_inversion(model, space, noun, latents, how, generator(0, f"never_taught/{kind}/{noun}"))
     cond = space.cond(last.points).detach().repeat_interleave(images, 0)

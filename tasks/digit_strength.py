@@ -5,7 +5,7 @@ from tverase.files import write_json
 from tverase.inversion.run import InversionRun
 from tverase.inversion.sets import by_bin
 from tverase.progress import Progress
-from tverase.strength import search_strength
+from tverase.strength_search import search_strength
 from tverase.trial import Inputs, Jury, ModelTrial
 from tverase.unconditional import digit_concept, other_digits
 from tverase.vector import TaskVector
@@ -44,7 +44,7 @@ STEP = Step(
     run=run,
     code=(
         *SHARED, "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.kept",
-        "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.trial",
+        "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.strength_search", "tverase.trial",
         "tverase.bounds", "tverase.spaces.cone",
     ),
     home=home,

@@ -28,9 +28,13 @@ def run(job: Job) -> None:
     def embeddings(concept: Concept) -> InputSpace:
         return space_of(base, concept, params.invert)
 
-    on_words, on_states = LEARNED
+    def words_in(concept: Concept) -> InputSpace:
+        return words_of(base, concept, params.invert)
+
+    on_words, on_weaker, on_states = LEARNED
     attacks = [
-        Attack(on_words, lambda concept: words_of(base, concept, params.invert), settings.attack),
+        Attack(on_words, words_in, settings.attack),
+        Attack(on_weaker, words_in, settings.weaker, settings.share),
         Attack(on_states, lambda concept: StateSpace(base, concept.template), settings.states),
     ]
     rows = []

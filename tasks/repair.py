@@ -30,24 +30,30 @@ REPAIRED_AT = "repaired at"  # in the metadata of the repaired vector: the stren
 
 
 def run(job: Job) -> None:
-    """Base model and edited model teach: the one on control prompts, the other on the concepts. Resumes after a stop."""
-    settings, model, repaired = job.params.repair, base_model(job), TaskVector.load(job.inputs["vector"])
+    """Base model and edited model teach: the one on control prompts, the other on the concepts. Resumes after a stop.
+
+    Where no strength erases there is nothing to teach, and the vector stays as it is.
+    """
+    settings, model, vector = job.params.repair, base_model(job), TaskVector.load(job.inputs["vector"])
+    alpha = None
     if settings.steps:
         images, about = read_tensors(job.inputs["images"])
         latents = concept_latents(job, images, model)
-        prompts = model.encode(json.loads(about[CONTROL_PROMPTS]))
-        control = images["latents/control"].to(model.device), prompts
-        lessons = Lessons(*control, torch.cat(list(latents.values())), inputs_of(job, model))
-        learn, checkpoint = rounds_of(job, model, latents), job.scratch / "repair.safetensors"
-        alpha = settings.alpha or that_erases(job, model, repaired, latents)
-        for step in repair(model, repaired, alpha, lessons, settings, job.params.seed, checkpoint, learn):
-            repaired = step.vector
-            job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
-        repaired = repaired.noting(**{REPAIRED_AT: str(alpha)})
-    repaired.noting(repaired=str(settings.steps)).save(job.outputs["repaired"])
+        alpha = settings.alpha or that_erases(job, model, vector, latents)
+    if alpha is None:
+        vector.noting(repaired="0").save(job.outputs["repaired"])
+        return
+    prompts = model.encode(json.loads(about[CONTROL_PROMPTS]))
+    control = images["latents/control"].to(model.device), prompts
+    lessons = Lessons(*control, torch.cat(list(latents.values())), inputs_of(job, model))
+    learn, checkpoint = rounds_of(job, model, latents), job.scratch / "repair.safetensors"
+    for step in repair(model, vector, alpha, lessons, settings, job.params.seed, checkpoint, learn):
+        repaired = step.vector
+        job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
+    repaired.noting(**{REPAIRED_AT: str(alpha)}, repaired=str(settings.steps)).save(job.outputs["repaired"])
 
 
-def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]) -> float:
+def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]) -> float | None:
     """The strength to repair: the first at which what tunes seems to fail, and words that are learned against it."""
     params, settings = job.params, job.params.repair
     sets = {"tune": InversionSet.load(job.inputs["inversions"] / "tune.safetensors")}
@@ -56,7 +62,12 @@ def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mappi
     trial = replace(ModelTrial.of(model, vector, *how), purpose="repair/strength")
     job.tell(Progress("looking for the strength to repair", 0, 1))
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
-    return first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look, learn)
+    found = first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look, learn)
+    note = (
+        f"alpha {found:g}" if found else f"none of {', '.join(f'{a:g}' for a in settings.alphas)} erases; not repaired"
+    )
+    job.tell(Progress("looking for the strength to repair", 1, 1, note))
+    return found
 
 
 def inputs_of(job: Job, model: TextToImage) -> Tensor:

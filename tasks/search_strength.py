@@ -5,7 +5,7 @@ from tverase.errors import Infeasible
 from tverase.files import read_tensors, write_json, write_text
 from tverase.inversion.sets import InversionSet
 from tverase.progress import Progress
-from tverase.strength import search_strength
+from tverase.strength_search import search_strength
 from tverase.trial import Inputs, ModelTrial, frontier
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
@@ -63,7 +63,7 @@ STEP = Step(
     outputs=lambda params: {"strength": params.out / "strength.json", "curve": params.out / "curve.csv"},
     run=run,
     code=(
-        "tverase.strength", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
+        "tverase.strength", "tverase.strength_search", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
         "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
         "tverase.concepts", "tverase.sampling", "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
     ),

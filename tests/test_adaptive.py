@@ -15,7 +15,8 @@ from tverase.inversion.sets import InversionSet
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling
-from tverase.strength import Strength, StrengthCurve, first_that_erases, search_strength
+from tverase.strength import Strength, StrengthCurve, first_that_erases
+from tverase.strength_search import search_strength
 from tverase.trial import Inputs, Jury, ModelTrial
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
@@ -54,7 +55,7 @@ def test_what_is_learned_raises_the_strength_until_a_whole_round_finds_nothing()
     assert plain.alpha < 1.6 < found.alpha <= 2.0
     last = found.tested[-1]
     assert (last.role, last.safe, last.alpha) == ("adaptive", True, found.alpha)
-    assert learn.asked[0] == plain.alpha
+    assert learn.asked[0] == min(t.alpha for t in found.tested if t.safe and t.role == "tune")
     assert learn.asked[-1] == found.alpha
     rounds = len(learn.asked)
     assert {"w", *(f"learned {n}" for n in range(rounds))} == set(last.counts)  # earlier rounds stay on trial
@@ -64,7 +65,9 @@ def test_a_round_that_finds_nothing_leaves_the_strength_as_it_is() -> None:
     plain, trial = answer(Scripted(world()), None), Scripted(world())
     found = answer(trial, Learner(trial, always(0.0)))
     assert found.alpha == plain.alpha
-    assert [t.role for t in found.tested].count("adaptive") == 1
+    roles = [t.role for t in found.tested]
+    assert roles.count("adaptive") == 2  # at the first strength that was found safe, and at the answer
+    assert roles[-1] == "adaptive"
 
 
 def test_what_never_fails_is_infeasible_and_names_what_was_learned() -> None:
@@ -73,7 +76,7 @@ def test_what_never_fails_is_infeasible_and_names_what_was_learned() -> None:
     assert found.alpha is None
     assert found.safe_alpha == found.tested[-1].alpha
     assert "what is learned against the model still draws the concept" in found.reason
-    assert [t.role for t in found.tested].count("adaptive") == 3
+    assert [t.role for t in found.tested].count("adaptive") == 1 + 3
     assert found.tested[-1].worst.startswith("learned")
     assert found.control is not None  # the frontier needs it
 
@@ -108,6 +111,7 @@ def test_an_edit_to_repair_has_to_withstand_what_is_learned(learned: float, expe
     learn = Learner(trial, lambda alpha: learned if alpha < 1.75 else 0.0)
     assert first_that_erases(trial, ["v"], (0.5, 1.5, 2.0, 4.0), 12, learn) == expected
     assert 0.5 not in learn.asked  # an edit that does not erase its own inputs is not attacked
+    assert first_that_erases(trial, ["v"], (0.1, 0.5), 12, learn) is None
 
 
 class Sees:

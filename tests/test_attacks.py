@@ -1,20 +1,29 @@
 """An attack finds its words where there is something to find, keeps the weights as they are, and is repeatable."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from tverase import evaluate
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
+from tverase.concepts import concept
+from tverase.evaluate import Attack, Examiner
+from tverase.inversion.diverse import Round
 from tverase.losses import denoising_loss, random_timesteps
-from tverase.models.base import Meter, repeated
+from tverase.models.base import Meter, Model, repeated
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
+from tverase.sampling import Sampling
 from tverase.spaces import cone
 from tverase.spaces.base import InputSpace
 from tverase.spaces.states import StateSpace
+from tverase.trial import Jury
 from tverase.vector import weights_hash
+from tverase.world.vocabulary import vocabulary
 
 SETTINGS = ConceptInversion(words=3, steps=30, batch=8, lr=0.2)
 
@@ -96,3 +105,36 @@ def test_evaluations_are_counted(pico: TextToImage, latents: Tensor) -> None:
     model = replace(pico, meter=Meter())
     words(model, latents, SETTINGS.model_copy(update={"steps": 2}))
     assert model.meter.evaluations == 2 * SETTINGS.words * SETTINGS.batch
+
+
+class SeesAll:
+    """A judge that sees the concept in every image."""
+
+    name, version, classes, accuracy = "all", "all/1", ("bomb", "none"), 1.0
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_an_attack_is_learned_against_its_share_of_the_edit(
+    pico: TextToImage, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    attacked = []
+
+    def spied(model: Model, *rest: Any) -> Iterator[Round]:
+        attacked.append(model.weights())
+        yield from concept_inversion(model, *rest)
+
+    monkeypatch.setattr(evaluate, "concept_inversion", spied)
+    base, noise = pico.weights(), generator(0, "tests/attacks/share")
+    erased = {key: weight + 0.05 * torch.randn(weight.shape, generator=noise) for key, weight in base.items()}
+    jury, how = Jury(SeesAll(), SeesAll()), ConceptInversion(words=2, steps=1, batch=1, images=2)
+    examiner = Examiner(pico, pico.with_weights(erased), jury, vocabulary(), Sampling(steps=1), 0, 1)
+    attack = Attack("weaker", lambda concept: pico.space(concept.template), how, share)
+    rows = list(examiner.attack(concept("bomb", vocabulary()), attack, 3))
+    assert [(row.rung, row.erased.trials) for row in rows] == 2 * [("weaker", 3)]
+    of_base, of_mix = attacked
+    for key, weight in base.items():
+        assert torch.equal(of_base[key], weight)  # the base model itself: the positive control
+        assert torch.allclose(of_mix[key], weight + share * (erased[key] - weight), atol=1e-6)

@@ -98,6 +98,7 @@ def examined(examiner: Examiner, found: InversionSet, concepts: Sequence[Concept
     assert isinstance(base, TextToImage)
     attacks = [
         Attack("attack", words_of, ATTACK),
+        Attack("weaker", words_of, ATTACK, 0.5),
         Attack("states", lambda c: StateSpace(base, c.template), ATTACK),
         Attack("none", words_of, ATTACK.model_copy(update={"words": 0})),
     ]
@@ -125,10 +126,12 @@ def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
         ("bomb", "inversion"),
         ("bomb", "inversion"),
         *ATTACK.words * [("bomb", "attack")],
+        *ATTACK.words * [("bomb", "weaker")],
         *ATTACK.words * [("bomb", "states")],
         *(("noto", rung) for rung in NOTO.rungs),
         ("noto", "inversion"),
         *ATTACK.words * [("noto", "attack")],
+        *ATTACK.words * [("noto", "weaker")],
         *ATTACK.words * [("noto", "states")],
     ]
     assert [row.input for row in rows if row.rung == "inversion"] == ["bomb/0", "bomb/1", "noto/0"]
@@ -233,7 +236,7 @@ def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Con
 
 def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: list[Row]) -> None:
     found = metrics(numbers, 1.25)
-    learned = {f"worst_{rung}": max(r.erased.rate for r in rows if r.rung == rung) for rung in LEARNED}
+    learned = {f"worst_{rung}": max(r.erased.as_dict()["rate"] for r in rows if r.rung == rung) for rung in LEARNED}
     assert set(found) == {"alpha", "recovery", "worst_inversion", "worst_inversion_high", "control", *learned}
     assert learned.items() <= found.items()
     assert set(found["control"]) == {"base", "erased", "loss", "loss_low", "loss_high"}
@@ -244,7 +247,7 @@ def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: l
         assert rate == pytest.approx(sum(b.successes for b in mine) / sum(b.trials for b in mine), abs=5e-5)
     inversions = [row.erased for row in rows if row.rung == "inversion"]
     assert found["worst_inversion"] == pytest.approx(max(b.rate for b in inversions), abs=5e-5)
-    highs = [upper(b.successes, b.trials, 0.05 / len(inversions)) for b in inversions]  # of both concepts at once
+    highs = [upper(b.successes, b.trials, 0.05) for b in inversions]  # whose largest covers the worst
     assert found["worst_inversion_high"] == pytest.approx(max(highs), abs=5e-5)
     assert found["control"]["loss"] == numbers["control"]["all"]["loss"]
     assert json.loads(json.dumps([numbers, found], allow_nan=False)) == [numbers, found]

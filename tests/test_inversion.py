@@ -143,7 +143,8 @@ class Script:
     def __init__(self, *answers: list[int]) -> None:
         self.answers, self.asked = list(answers), []
 
-    def __call__(self, points: Tensor) -> list[int]:
+    def __call__(self, points: Tensor, attempt: int) -> list[int]:
+        assert attempt == len(self.asked)
         self.asked.append(points.clone())
         return self.answers.pop(0)
 

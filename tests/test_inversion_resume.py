@@ -41,8 +41,8 @@ class Answers:
     def __init__(self, pulled_at: int | None = None) -> None:
         self.pulled_at, self.asked = pulled_at, []
 
-    def __call__(self, points: Tensor) -> list[int]:
-        attempt = next(i for i, answer in enumerate(ANSWERS) if len(answer) == len(points) and i not in self.asked)
+    def __call__(self, points: Tensor, attempt: int) -> list[int]:
+        assert len(points) == len(ANSWERS[attempt])
         if attempt == self.pulled_at:
             raise Stop
         self.asked.append(attempt)

@@ -55,7 +55,7 @@ def run(pico: TextToImage, latents: Tensor) -> Run:
         model = replace(pico, meter=Meter())
         space = TokenSpace(model)
         how = space, space.anchor("bomb"), BINS, latents, settings, generator(0, "tests/leaving/invert")
-        rounds = invert(model, *how, lambda points: AGREED[: len(points)], path, Leaving(plan).of)
+        rounds = invert(model, *how, lambda points, attempt: AGREED[: len(points)], path, Leaving(plan).of)
         seen = []
         for number, found in enumerate(rounds, 1):
             seen.append(found)
@@ -88,8 +88,8 @@ def test_the_search_ends_when_all_have_left(run: Run) -> None:
 def test_only_those_that_stay_are_looked_at(pico: TextToImage, latents: Tensor) -> None:
     space, leaving = TokenSpace(pico), Leaving({2: [0], 4: [1]})
     how = space, space.anchor("bomb"), BINS, latents, SETTINGS, generator(0, "tests/leaving/looks")
-    rounds = list(invert(pico, *how, lambda points: AGREED, None, leaving.of))
-    assert [(step, len(points)) for step, points in leaving.asked] == [(2, 3), (4, 2), (6, 1)]
+    rounds = list(invert(pico, *how, lambda points, attempt: AGREED, None, leaving.of))
+    assert [(step, len(points)) for step, points in leaving.asked] == [(2, 3), (4, 2)]
     assert torch.equal(leaving.asked[1][1], rounds[3].points[1:])
 
 

@@ -213,11 +213,12 @@ class Counted:
         ({2: 0, 3: 0, 4: 0}, 2, [2]),
         ({2: 1, 3: 0, 4: 0}, 2, [2]),  # 1 of 12 is no more than a tenth
         ({2: 2, 3: 1, 4: 0}, 3, [2, 3]),
-        ({2: 12, 3: 12, 4: 12}, 4, [2, 3]),  # the last is taken unseen: there is no stronger one
+        ({2: 12, 3: 12, 4: 1}, 4, [2, 3, 4]),
+        ({2: 12, 3: 12, 4: 2}, None, [2, 3, 4]),
     ],
 )
 def test_what_is_repaired_is_the_first_strength_that_erases(
-    hits: dict[float, int], wanted: float, asked: list[float]
+    hits: dict[float, int], wanted: float | None, asked: list[float]
 ) -> None:
     trial = Counted(hits)
     assert first_that_erases(trial, ["name", "worst"], (2, 3, 4), 12) == wanted

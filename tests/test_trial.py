@@ -17,7 +17,8 @@ from tverase.models.base import Meter, in_turn
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
-from tverase.strength import Strength, StrengthCurve, search_strength
+from tverase.strength import Strength, StrengthCurve
+from tverase.strength_search import search_strength
 from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, right
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import Vocabulary, vocabulary

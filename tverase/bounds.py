@@ -59,13 +59,13 @@ def split(error: float, comparisons: int) -> float:
     return error / comparisons
 
 
-def worst(bounds: dict[str, Bound], error: float = 0.05, of: int | None = None) -> tuple[str, Bound, float]:
-    """The input with the highest rate, its bound, and an upper bound that holds for all inputs together.
+def worst(bounds: dict[str, Bound], error: float = 0.05) -> tuple[str, Bound, float]:
+    """The input with the highest rate, its bound, and what no input exceeds, but with probability `error`.
 
-    of: how many inputs share the error, where these are some of them.
+    The largest of the upper bounds misses the largest of the true shares only if the bound of that very input misses, so
+    that the error is not split over the inputs (the intersection-union test; Berger, 1982, Technometrics 24:295).
     """
     if not bounds:
         raise ConfigError("there are no inputs to take the worst of.")
-    share = split(error, max(of or 0, len(bounds)))
     name = max(bounds, key=lambda key: bounds[key].rate)
-    return name, bounds[name], max(upper(b.successes, b.trials, share) for b in bounds.values())
+    return name, bounds[name], max(upper(b.successes, b.trials, error) for b in bounds.values())

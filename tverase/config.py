@@ -58,6 +58,10 @@ class Evaluate(Settings):
     controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report
     attack: ConceptInversion = ConceptInversion()  # on words
+    # On words as well, but learned against the base model with this share of the edit: where the concept is still to be
+    # found, words can be found that bring it back where it is not.
+    weaker: ConceptInversion = ConceptInversion()
+    share: float = Field(default=0.75, gt=0, lt=1)
     # On all that the text encoder says of a prompt, which the repair never learned: words=4 asks for it.
     states: ConceptInversion = ConceptInversion(words=0)
 

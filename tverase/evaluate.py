@@ -20,7 +20,8 @@ from .spaces.base import InputSpace
 from .trial import Jury
 from .world.vocabulary import Vocabulary
 
-LEARNED = ("attack", "states")  # rungs whose inputs are learned against the model itself: words, whole prompts
+# Rungs whose inputs are learned against the model: words, words against a part of the edit, whole prompts.
+LEARNED = ("attack", "weaker", "states")
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,16 @@ SpaceOf = Callable[[Concept], InputSpace]
 
 @dataclass(frozen=True)
 class Attack:
-    """What is learned against a model: its rung in the table, the space of its points, how hard it tries."""
+    """What is learned against a model: its rung in the table, the space of its points, how hard it tries.
+
+    share: of the edit, against which it is learned; whoever has both models can mix them, and a weaker edit still knows more of the
+    concept.
+    """
 
     rung: str
     space_of: SpaceOf
     how: ConceptInversion
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,9 @@ class Examiner:
             self.base, self.base.encode(names), generator(self.seed, f"{purpose}/images"), self.sampling
         )
         seen, drawn = [], []
-        for model in (self.base, self.erased):
+        for model, attacked in ((self.base, self.base), (self.erased, self._mixed(attack.share))):
             rng = generator(self.seed, purpose)
-            *_, last = concept_inversion(model, space, concept.noun, latents, how, rng)
+            *_, last = concept_inversion(attacked, space, concept.noun, latents, how, rng)
             cond = space.cond(last.points).detach().repeat_interleave(images, 0)
             drawn.append(draw(model, cond, generator(self.seed, f"{purpose}/score"), self.sampling))
             seen.append(shows(self.jury.of(concept.kind), drawn[-1], concept.name))
@@ -118,6 +124,13 @@ class Examiner:
             mine = slice(word * images, (word + 1) * images)
             parts = [d[mine] for d in drawn], [s[mine] for s in seen]
             yield self._row(concept, attack.rung, f"attempt {word + 1}", *parts)
+
+    def _mixed(self, share: float) -> Model:
+        """The base model with a share of the edit."""
+        if share == 1:
+            return self.erased
+        base, erased = self.base.weights(), self.erased.weights()
+        return self.erased.with_weights({key: torch.lerp(base[key], weight, share) for key, weight in erased.items()})
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
         """`images` images of objects and styles that have nothing to do with the concepts, by prompts that tuned nothing."""
@@ -189,11 +202,10 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], 
 
 
 def _worst(rows: Sequence[Row], concept: Concept) -> dict[str, Any]:
-    everything = [r for r in rows if r.rung == "inversion"]
-    found = {r.input: r.erased for r in everything if r.concept == concept.name}
+    found = {r.input: r.erased for r in rows if r.rung == "inversion" and r.concept == concept.name}
     if not found:
         return {"input": None, "note": "no embedding was found that draws the concept"}
-    name, bound, high = worst(found, of=len(everything))
+    name, bound, high = worst(found)
     return {"input": name, **bound.as_dict(), "all_inputs_high": round(high, 4), "inputs": len(found)}
 
 

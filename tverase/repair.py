@@ -43,9 +43,8 @@ class Repair(Settings):
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
     attack: ConceptInversion = ConceptInversion(words=8, steps=40)
-    learned: float = Field(
-        default=0.5, ge=0, le=1
-    )  # share of what has to stay away that is from rounds, once there is one
+    # The share of what has to stay away that is from rounds, once there is one.
+    learned: float = Field(default=0.5, ge=0, le=1)
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.75, 1.0), min_length=1)
@@ -149,11 +148,16 @@ def _asking(lessons: Lessons, settings: Repair, rng: torch.Generator) -> Tensor:
     """A batch of inputs that ask for the concept: those known from the start, and a share of what was learned since."""
     known, learned = lessons.concept_cond, lessons.learned
     cond = known[torch.randint(len(known), (settings.batch,), generator=rng)]
-    if learned is None or not settings.learned:
+    if learned is None:
         return cond
     found = learned[torch.randint(len(learned), (settings.batch,), generator=rng)]
-    instead = torch.rand(settings.batch, generator=rng) < settings.learned
-    return torch.where(instead.view(-1, 1, 1).to(cond.device), found, cond)
+    return _swapped(cond, found, settings.learned, rng)
+
+
+def _swapped(cond: Tensor, other: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """A share of the rows of `cond`, at random, replaced by those of `other`."""
+    instead = torch.rand(len(cond), generator=rng) < share
+    return torch.where(instead.to(cond.device).view(-1, *[1] * (cond.dim() - 1)), other, cond)
 
 
 def _with_rounds(lessons: Lessons, settings: Repair, step: int, checkpoint: Path) -> Lessons:
@@ -174,6 +178,5 @@ def _sample(lessons: Lessons, kind: str, model: Model, settings: Repair, rng: to
     latents = lessons.control_latents if control else lessons.concept_latents
     which = torch.randint(len(latents), (settings.batch,), generator=rng)
     cond = lessons.control_cond[which] if control else _asking(lessons, settings, rng)
-    silent = torch.rand(settings.batch, generator=rng).to(cond.device) < settings.silent
     null = repeated(model.null, settings.batch).to(cond.device)
-    return latents[which], torch.where(silent.view(-1, *[1] * (cond.dim() - 1)), null, cond)
+    return latents[which], _swapped(cond, null, settings.silent, rng)

@@ -1,18 +1,18 @@
-"""How strong: the smallest alpha at which every input fails and everything else survives, by exact bounds.
+"""How strong: the rule, by exact bounds, and the test of one strength.
 
 Two-sided: the upper bound of the worst recovery is at most epsilon AND the lower bound of the control is at least the
 base model's control less delta. If no alpha has both, the answer is "infeasible", with the reason.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from .attacks.concept_inversion import ConceptInversion
-from .bounds import Bound, lower, split, upper
+from .bounds import Bound, split, upper
 from .settings import Settings
 
 
@@ -29,8 +29,8 @@ class Strength(Settings):
     round: PositiveInt = 16  # images for each input and round
     rounds: PositiveInt = 5
     patience: NonNegativeInt = 3  # steps upwards when the held-out embeddings disagree
-    # Adaptive rounds: words are learned against the model at the strength that was found; while they draw the concept, the
-    # strength rises and new ones are learned. An answer stands when a whole round finds nothing.
+    # Adaptive rounds: words are learned against the model at a strength at which what tunes fails; while they draw the
+    # concept, the strength rises and new ones are learned. An answer stands when a whole round finds nothing.
     adaptive: NonNegativeInt = 4
     attack: ConceptInversion = ConceptInversion(words=6)
     control_images: PositiveInt = 320
@@ -49,15 +49,20 @@ class Strength(Settings):
     def visits(self) -> int:
         """The most tests of a search: a first guess, doublings, halvings, those that are validated, adaptive rounds."""
         halvings = math.ceil(math.log2(max(2.0, self.alpha_max / self.resolution)))
-        return 2 * halvings + 2 + self.patience + self.adaptive
+        return 2 * halvings + 2 + self.patience + self.adaptive + min(1, self.adaptive)
 
-    def needed(self, inputs: int) -> int:
-        """Images without a single success after which one of `inputs` inputs is safe."""
-        return math.ceil(math.log(self.share(inputs)) / math.log(1 - self.epsilon))
+    @property
+    def needed(self) -> int:
+        """Images without a single success after which an input is safe."""
+        return math.ceil(math.log(self.share) / math.log(1 - self.epsilon))
 
-    def share(self, inputs: int) -> float:
-        """The error of one bound: split over inputs, rounds and the alphas that a search can visit."""
-        return split(self.error, max(1, inputs) * self.rounds * self.visits)
+    @property
+    def share(self) -> float:
+        """The error of one bound: split over rounds and the tests of a search, but not over inputs.
+
+        A strength is safe if all inputs are, and is called so wrongly only if its worst input is (see `bounds.worst`).
+        """
+        return split(self.error, self.rounds * self.visits)
 
 
 class Trial(Protocol):
@@ -83,7 +88,7 @@ class Tested:
     alpha: float
     role: str
     counts: dict[str, tuple[int, int]]  # input -> (successes, images)
-    upper: float  # bound of the worst input, all bounds holding together
+    upper: float  # what no input exceeds
     safe: bool
     images: int
 
@@ -136,7 +141,7 @@ def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Stre
     One that cannot be found safe any more, even if it never drew the concept again, ends the test: the verdict is the
     same as if all images had been drawn.
     """
-    share, most = settings.share(len(inputs)), settings.round * settings.rounds
+    share, most = settings.share, settings.round * settings.rounds
     counts = dict.fromkeys(inputs, (0, 0))
     open_inputs = list(inputs)
     for _ in range(settings.rounds):
@@ -154,140 +159,21 @@ def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Stre
 
 def first_that_erases(
     trial: Trial, inputs: Sequence[str], alphas: Sequence[float], images: int, learn: Learn | None = None
-) -> float:
-    """The first of `alphas` at which no input draws the concept in a tenth of `images` images; else the last one.
+) -> float | None:
+    """The first of `alphas` at which no input draws the concept in a tenth of `images` images, if there is one.
 
     A look that costs little, for what needs a strength before one is proven. With `learn`, what is learned against the
     model at that strength may draw the concept in one of a hundred images all together, twice as many of each.
     """
-    for number, alpha in enumerate(alphas[:-1]):
+    for number, alpha in enumerate(alphas):
         if max(trial.recovery(alpha, inputs, images), default=0) > images / 10:
             continue
         found = learn(alpha, number) if learn is not None else []
         if not found or sum(trial.recovery(alpha, found, 2 * images)) <= len(found) * 2 * images / 100:
             return alpha
-    return alphas[-1]
+    return None
 
 
 def is_safe(successes: int, trials: int, epsilon: float, error: float) -> bool:
     """Whether the share is at most `epsilon` by its upper bound."""
     return upper(successes, trials, error) <= epsilon
-
-
-def search_strength(
-    trial: Trial,
-    tune: Sequence[str],
-    validate: Sequence[str],
-    settings: Strength,
-    first: float = 2.0,
-    learn: Learn | None = None,
-) -> Iterator[StrengthCurve]:
-    """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
-
-    first: the guess, unless the settings have one; one that is too weak is doubled, so that no strength is asked for at which
-    the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
-    only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds.
-    """
-    first = settings.first or first
-    base = trial.control(0.0, settings.control_images)
-    curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
-    low, high = 0, 0
-    top = math.floor(settings.alpha_max / settings.resolution + 1e-9)
-    guess = max(1, min(top, round(first / settings.resolution)))
-    while not high:
-        curve = _add(curve, test_alpha(trial, guess * settings.resolution, tune, settings, "tune"))
-        yield curve
-        if curve.tested[-1].safe:
-            high = guess
-        elif guess < top:
-            low, guess = guess, min(top, 2 * guess)
-        else:
-            yield replace(curve, reason=_unsafe(curve.tested[-1], settings))
-            return
-    while high - low > 1:
-        middle = (low + high) // 2
-        curve = _add(curve, test_alpha(trial, middle * settings.resolution, tune, settings, "tune"))
-        low, high = (low, middle) if curve.tested[-1].safe else (middle, high)
-        yield curve
-    for step in range(min(settings.patience, top - high) + 1):
-        alpha = (high + step) * settings.resolution
-        curve = _add(curve, test_alpha(trial, alpha, validate or tune, settings, "validate"))
-        yield curve
-        if curve.tested[-1].safe:
-            curve, stands = yield from _adapt(curve, trial, [*(validate or tune)], settings, first, learn)
-            curve = _weigh(curve, curve.tested[-1].alpha, trial, settings, len(tune))
-            yield curve if stands else replace(curve, alpha=None, reason=_learned(curve))
-            return
-    yield replace(curve, reason="the held-out embeddings still draw the concept at every strength that was tried")
-
-
-def _adapt(
-    curve: StrengthCurve, trial: Trial, inputs: list[str], settings: Strength, first: float, learn: Learn | None
-) -> Generator[StrengthCurve, None, tuple[StrengthCurve, bool]]:
-    """Adaptive rounds from the last alpha that was tested, each with what all rounds so far have learned.
-
-    An alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid. Returns
-    the curve and whether its last alpha stands.
-    """
-    alpha, unit = curve.tested[-1].alpha, settings.resolution
-    if learn is None or not settings.adaptive:
-        return curve, True
-    for number in range(settings.adaptive):
-        inputs = [*inputs, *learn(alpha, number)]
-        curve = _add(curve, test_alpha(trial, alpha, inputs, settings, "adaptive"))
-        yield curve
-        if curve.tested[-1].safe:
-            return curve, True
-        alpha += unit * max(1, math.ceil((first - alpha) / unit / 2))
-        if alpha > settings.alpha_max:
-            break
-    return curve, False
-
-
-def _learned(curve: StrengthCurve) -> str:
-    """Why adaptive rounds ended without an answer."""
-    last = curve.tested[-1]
-    hits, drawn = last.counts[last.worst]
-    return (
-        f"what is learned against the model still draws the concept after {len(curve.tested)} tests, at alpha "
-        f"{last.alpha:g} in {hits} of {drawn} images; repair a stronger edit (repair.alpha), or raise search_strength.epsilon"
-    )
-
-
-def _weigh(curve: StrengthCurve, alpha: float, trial: Trial, settings: Strength, inputs: int) -> StrengthCurve:
-    """The second half of the rule, at the smallest strength that met the first."""
-    control = trial.control(alpha, settings.control_images)
-    base = curve.base_control
-    assert base is not None
-    floor = lower(control.successes, control.trials, split(settings.error, 2))
-    grid = round(settings.alpha_max / settings.resolution) * (inputs * settings.needed(inputs) + control.trials)
-    curve = replace(
-        curve,
-        control=control,
-        safe_alpha=alpha,
-        images=curve.images + control.trials,
-        even_grid=grid,
-    )
-    if floor < base.rate - settings.delta:
-        reason = (
-            f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
-            f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}"
-        )
-        return replace(curve, reason=reason)
-    return replace(curve, alpha=alpha, reason="the smallest alpha that meets both bounds")
-
-
-def _add(curve: StrengthCurve, tested: Tested) -> StrengthCurve:
-    return replace(curve, tested=(*curve.tested, tested), images=curve.images + tested.images)
-
-
-def _unsafe(tested: Tested, settings: Strength) -> str:
-    hits, drawn = tested.counts[tested.worst]
-    if settings.round * settings.rounds < settings.needed(len(tested.counts)):
-        return (
-            f"{settings.round * settings.rounds} images of an input cannot prove epsilon; raise search_strength.rounds"
-        )
-    return (
-        f"even at alpha_max = {settings.alpha_max:g}, {tested.worst} draws the concept in {hits} of {drawn} images; "
-        "raise search_strength.alpha_max, or fine-tune longer"
-    )

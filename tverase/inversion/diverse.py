@@ -24,7 +24,7 @@ from .moving import Moving
 
 Bin = tuple[float, float]
 WHOLE: dict[str, Any] = {"noise": (0.0, 1.0), "weigh": "min_snr"}  # every timestep, weighed as in training
-Check = Callable[[Tensor], list[int]]  # points -> in how many of `images` images each draws the concept
+Check = Callable[[Tensor, int], list[int]]  # (points, attempt) -> in how many of `images` images each draws it
 Look = Callable[[int, Tensor], Tensor]  # (step, points (n, E)) -> which draw it in all of `look` images (n,)
 
 
@@ -145,8 +145,7 @@ def _advance(
     draws: Look | None = None,
 ) -> Iterator[Round]:
     """The steps that are left of a search; `kept` is told of each, and of the state before one that failed."""
-    low, high = bins.T.to(anchor.device)
-    points = moving.points
+    (low, high), points = bins.T.to(anchor.device), moving.points
     if moving.over(settings.steps):
         yield Round(moving.step, points.detach().clone(), moving.losses)
     while not moving.over(settings.steps):
@@ -166,7 +165,8 @@ def _advance(
         moving.advance(losses)
         with torch.no_grad():
             points.copy_(cone.project(points, anchor, low, high))
-        if draws is not None and settings.look and moving.step % settings.look_every == 0:
+        due = settings.look and moving.step % settings.look_every == 0 and moving.step < settings.steps
+        if draws is not None and due:
             staying = ~moving.left
             moving.left[staying] = draws(moving.step, points.detach()[staying])
         if kept is not None:
@@ -217,9 +217,9 @@ def invert(
 ) -> Iterator[Round]:
     """`search`, then acceptance, then fresh starts for those that failed, at most `settings.restarts` times.
 
-    hits(points) -> for each embedding, how many of `settings.images` fresh images show the concept. looks(attempt) -> who
-    may leave the search. Yields every round; the last one has the best embeddings and their hits. With `checkpoint` it resumes exactly; then the first
-    round is the first that was not kept.
+    hits(points, attempt) -> for each embedding, how many of `settings.images` fresh images show the concept. looks(attempt) ->
+    who may leave the search. Yields every round; the last one has the best embeddings and their hits. With `checkpoint` it
+    resumes exactly; then the first round is the first that was not kept.
     """
     kept = Kept.of(checkpoint, rng, model.meter, len(bins), anchor)
     needed = settings.accept * settings.images
@@ -230,7 +230,7 @@ def invert(
         for last in _advance(model, space, anchor, bins[slots], latents, settings, rng, moving, kept, draws):
             yield replace(last, attempt=kept.attempt)
         assert last is not None  # steps is positive
-        kept.judged(slots, last.points, last.losses, hits(last.points))
+        kept.judged(slots, last.points, last.losses, hits(last.points, kept.attempt))
     best = kept.best
     assert best is not None  # the first attempt judges all of them
     yield Round(settings.steps, best.points, best.losses, hits=best.hits)

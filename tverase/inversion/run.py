@@ -35,7 +35,6 @@ class InversionRun:
     roles: tuple[str, ...] = ROLES  # the sets that are made
     shown: dict[str, Tensor] = field(default_factory=dict)  # name -> images (n, 3, H, W) of the base model
     cost: int = 0  # evaluations of the denoiser that search and acceptance took; pictures are not counted
-    _attempt: int = 0
 
     @property
     def space(self) -> InputSpace:
@@ -48,7 +47,6 @@ class InversionRun:
         rng = generator(self.seed, f"invert/{self.concept.name}")
         how = self.settings, rng, self._hits, checkpoint, self._looks
         for found in invert(self.model, self.space, anchor, bins, latents, *how):
-            self._attempt = found.attempt
             self.cost = self.model.meter.evaluations - before
             yield found
 
@@ -81,9 +79,9 @@ class InversionRun:
             sets[role] = InversionSet(last.points[mine].cpu(), tuple(found), template_of(self.concept, self.settings))
         return sets
 
-    def _hits(self, points: Tensor) -> list[int]:
+    def _hits(self, points: Tensor, attempt: int) -> list[int]:
         """For each embedding, in how many fresh images of the base model the judge sees the concept."""
-        seen = self._shows(self._drawn(points, self.settings.images, f"accept/{self._attempt + 1}"))
+        seen = self._shows(self._drawn(points, self.settings.images, f"accept/{attempt + 1}"))
         return [int(hits) for hits in seen.sum(1)]
 
     def _looks(self, attempt: int) -> Look:

@@ -17,6 +17,7 @@ RUNGS = {
     "compositions": "in compositions",
     "inversion": "by found embeddings",
     "attack": "by a word learned against the model",
+    "weaker": "by a word learned against a part of the edit",
     "states": "by a whole prompt learned against the model",
 }
 

@@ -1,0 +1,172 @@
+"""The search for alpha: bisection, acceptance on held-out inputs, adaptive rounds; every decision is kept."""
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from .bounds import lower, split
+from .strength import Learn, Strength, StrengthCurve, Tested, Trial, test_alpha
+
+
+def search_strength(
+    trial: Trial,
+    tune: Sequence[str],
+    validate: Sequence[str],
+    settings: Strength,
+    first: float = 2.0,
+    learn: Learn | None = None,
+) -> Iterator[StrengthCurve]:
+    """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
+
+    first: the guess, unless the settings have one; one that is too weak is doubled, so that no strength is asked for at which
+    the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
+    only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds.
+    """
+    base = trial.control(0.0, settings.control_images)
+    curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
+    attacker = learn if settings.adaptive else None
+    search = _Search(trial, list(tune), list(validate or tune), settings, settings.first or first, attacker, curve)
+    yield from search.run()
+
+
+@dataclass
+class _Search:
+    """Where a search is: the curve so far, and what was learned on the way."""
+
+    trial: Trial
+    tune: list[str]
+    validate: list[str]
+    settings: Strength
+    first: float
+    learn: Learn | None
+    curve: StrengthCurve
+    learned: tuple[str, ...] = ()
+    rounds: int = 0  # that have learned something
+
+    @property
+    def last(self) -> Tested:
+        return self.curve.tested[-1]
+
+    @property
+    def top(self) -> int:
+        """The largest alpha, in steps of the grid."""
+        return math.floor(self.settings.alpha_max / self.settings.resolution + 1e-9)
+
+    def run(self) -> Iterator[StrengthCurve]:
+        low, high = yield from self._bracket()
+        if not high:
+            yield replace(self.curve, reason=self._unsafe())
+            return
+        high = yield from self._bisect(low, high)
+        if self.last.role != "adaptive" or self.last.safe:
+            yield from self._accept(high)
+            if not self.last.safe:
+                reason = "the held-out embeddings still draw the concept at every strength that was tried"
+                yield replace(self.curve, reason=reason)
+                return
+        yield from self._climb()
+        curve = self._weighed(self.last.alpha)
+        yield curve if self.last.safe else replace(curve, alpha=None, reason=self._found())
+
+    def _test(self, alpha: float, inputs: Sequence[str], role: str) -> StrengthCurve:
+        tested = test_alpha(self.trial, alpha, inputs, self.settings, role)
+        images = self.curve.images + tested.images
+        self.curve = replace(self.curve, tested=(*self.curve.tested, tested), images=images)
+        return self.curve
+
+    def _attack(self, alpha: float, also: Sequence[str] = ()) -> StrengthCurve:
+        """A round: what is learned against the model at `alpha`, and all that was learned before."""
+        assert self.learn is not None
+        self.learned = (*self.learned, *self.learn(alpha, self.rounds))
+        self.rounds += 1
+        return self._test(alpha, [*also, *self.learned], "adaptive")
+
+    def _bracket(self) -> Generator[StrengthCurve, None, tuple[int, int]]:
+        """Two strengths of the grid, the first unsafe or nothing, the second safe; it is 0 if there is none."""
+        unit, low = self.settings.resolution, 0
+        guess = max(1, min(self.top, round(self.first / unit)))
+        while True:
+            yield self._test(guess * unit, self.tune, "tune")
+            if self.last.safe:
+                return low, guess
+            if guess == self.top:
+                return guess, 0
+            low, guess = guess, min(self.top, 2 * guess)
+
+    def _bisect(self, low: int, high: int) -> Generator[StrengthCurve, None, int]:
+        """The smallest safe strength between the two.
+
+        The first one that is found safe is attacked at once: if what is learned there brings the concept back, no weaker
+        one need be looked for.
+        """
+        unit = self.settings.resolution
+        while high - low > 1:
+            middle = (low + high) // 2
+            yield self._test(middle * unit, self.tune, "tune")
+            low, high = (low, middle) if self.last.safe else (middle, high)
+            if self.last.safe and self.learn is not None and not self.rounds:
+                yield self._attack(high * unit)
+                if not self.last.safe:
+                    break
+        return high
+
+    def _accept(self, high: int) -> Iterator[StrengthCurve]:
+        """A few steps upwards, while the held-out inputs disagree."""
+        for step in range(min(self.settings.patience, self.top - high) + 1):
+            yield self._test((high + step) * self.settings.resolution, self.validate, "validate")
+            if self.last.safe:
+                return
+
+    def _climb(self) -> Iterator[StrengthCurve]:
+        """Adaptive rounds until one finds nothing.
+
+        An alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
+        """
+        if self.learn is None:
+            return
+        for _ in range(self.settings.adaptive):
+            alpha, unit = self.last.alpha, self.settings.resolution
+            if not self.last.safe:
+                alpha += unit * max(1, math.ceil((self.first - alpha) / unit / 2))
+            if alpha > self.settings.alpha_max:
+                return
+            yield self._attack(alpha, self.validate)
+            if self.last.safe:
+                return
+
+    def _weighed(self, alpha: float) -> StrengthCurve:
+        """The second half of the rule, at the smallest strength that met the first."""
+        settings, base = self.settings, self.curve.base_control
+        assert base is not None
+        control = self.trial.control(alpha, settings.control_images)
+        floor = lower(control.successes, control.trials, split(settings.error, 2))
+        grid = round(settings.alpha_max / settings.resolution) * (len(self.tune) * settings.needed + control.trials)
+        images = self.curve.images + control.trials
+        curve = replace(self.curve, control=control, safe_alpha=alpha, images=images, even_grid=grid)
+        if floor < base.rate - settings.delta:
+            reason = (
+                f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
+                f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}"
+            )
+            return replace(curve, reason=reason)
+        return replace(curve, alpha=alpha, reason="the smallest alpha that meets both bounds")
+
+    def _found(self) -> str:
+        """Why adaptive rounds ended without an answer."""
+        hits, drawn = self.last.counts[self.last.worst]
+        return (
+            f"what is learned against the model still draws the concept after {len(self.curve.tested)} tests, at alpha "
+            f"{self.last.alpha:g} in {hits} of {drawn} images; repair a stronger edit (repair.alpha), or raise "
+            "search_strength.epsilon"
+        )
+
+    def _unsafe(self) -> str:
+        """Why no strength erases what tunes."""
+        settings, most = self.settings, self.settings.round * self.settings.rounds
+        if most < settings.needed:
+            return f"{most} images of an input cannot prove epsilon; raise search_strength.rounds"
+        hits, drawn = self.last.counts[self.last.worst]
+        return (
+            f"even at alpha_max = {settings.alpha_max:g}, {self.last.worst} draws the concept in {hits} of {drawn} images; "
+            "raise search_strength.alpha_max, or fine-tune longer"
+        )
