@@ -61,6 +61,24 @@ def test_what_is_learned_raises_the_strength_until_a_whole_round_finds_nothing()
     assert {"w", *(f"learned {n}" for n in range(rounds))} == set(last.counts)  # earlier rounds stay on trial
 
 
+def test_below_a_strength_that_is_broken_nothing_is_looked_for() -> None:
+    """What tunes would allow a quarter of it; the search draws nothing there, and the climb begins where it was broken."""
+    trial = Scripted({"v": falling(0.4, 0.02), "w": falling(0.4, 0.02)})
+    learn = Learner(trial, falling(1.6, 0.02))
+    found = answer(trial, learn)
+    assert [(t.alpha, t.role, t.safe) for t in found.tested] == [
+        (2.0, "tune", True),
+        (1.0, "tune", True),
+        (1.0, "adaptive", False),
+        (1.5, "adaptive", False),
+        (1.75, "adaptive", True),
+    ]
+    assert learn.asked == [1.0, 1.5, 1.75]
+    assert set(found.tested[2].counts) == {"learned 0"}
+    assert set(found.tested[-1].counts) == {"w", "learned 0", "learned 1", "learned 2"}
+    assert found.alpha == 1.75
+
+
 def test_a_round_that_finds_nothing_leaves_the_strength_as_it_is() -> None:
     plain, trial = answer(Scripted(world()), None), Scripted(world())
     found = answer(trial, Learner(trial, always(0.0)))
