@@ -233,11 +233,11 @@ def pico_weights(small_run: dict[str, Any]) -> StateDict:
 def test_one_fine_tune_of_all_concepts(place: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     both = ["bomb", "slot machine"]
-    apart, total = made(params(small_run, both))
-    together, vector = made(params(small_run, both, joint=True))
+    apart, total = made(params(small_run, both, joint=False))
+    together, vector = made(params(small_run, both))
     assert (set(apart), set(together)) == ({"bomb", "slot-machine"}, {"bomb+slot-machine"})
     assert vector.norm() < 0.9 * total.norm()
-    assert made(params(small_run, ["bomb"], joint=True))[0] == made(params(small_run, ["bomb"]))[0]
+    assert made(params(small_run, ["bomb"]))[0] == made(params(small_run, ["bomb"], joint=False))[0]
 
 
 def test_the_vector_of_the_step_is_pruned_with_the_runs_seed(
@@ -246,7 +246,7 @@ def test_the_vector_of_the_step_is_pruned_with_the_runs_seed(
     monkeypatch.chdir(place)
     both = ["bomb", "slot machine"]
     _, total = made(params(small_run, both))
-    _, trimmed = made(params(small_run, both, {"prune": "magnitude", "keep": 0.2, "combine": "ties"}))
+    _, trimmed = made(params(small_run, both, {"prune": "magnitude", "keep": 0.2, "combine": "ties"}, joint=False))
     assert 0.2 <= float((flat(trimmed.delta) != 0).float().mean()) <= 0.41  # of one concept, of both
     given = params(small_run, both, {"prune": "dare", "keep": 0.5})
     _, dropped = made(given)
@@ -254,6 +254,13 @@ def test_the_vector_of_the_step_is_pruned_with_the_runs_seed(
     other = given.model_copy(update={"seed": 1})
     build_vector.STEP.execute(other)
     assert not equal(TaskVector.load(other.out / "vector.safetensors").delta, dropped.delta)
+
+
+def test_one_fine_tune_leaves_nothing_to_combine(small_run: dict[str, Any]) -> None:
+    ties = {"combine": "ties"}
+    assert params(small_run, ["bomb"], ties).build_vector.combine == "ties"
+    with pytest.raises(ConfigError, match=r"combine=ties combines .* set finetune\.joint=false"):
+        params(small_run, ["bomb", "slot machine"], ties)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,15 @@ class Params(Settings):
             raise ValueError(f"name is {self.name!r}; for these concepts it has to be {slug(self.concepts)!r}")
         return self
 
+    @model_validator(mode="after")
+    def _there_is_something_to_combine(self) -> Self:
+        if self.build_vector.combine != "sum" and self.finetune.joint and len(self.concepts) > 1:
+            raise ValueError(
+                f"build_vector.combine={self.build_vector.combine} combines the vectors of several fine-tunes, and "
+                "finetune.joint makes one of all concepts; set finetune.joint=false"
+            )
+        return self
+
     @property
     def concept_list(self) -> list[Concept]:
         """The concepts, with their prompts."""

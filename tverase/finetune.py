@@ -29,7 +29,9 @@ class FineTune(Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     average: float = 0.9999  # limit of the decay of the running average of the weights
     control: bool = False  # also fine-tune on unrelated images, for build_vector.subtract_control
-    joint: bool = False  # one fine-tune on the images of all concepts; its length is about that of one concept's
+    # One fine-tune on the images of all concepts, about as long as one concept's; false: one each, whose vectors are combined
+    # (`build_vector.combine`), and whose sum is a ruin long before it erases.
+    joint: bool = True
     copies: PositiveInt = 1  # fine-tunes with other seeds, which build_vector.merge makes one vector of
     copies_lr: tuple[PositiveFloat, ...] = Field(
         default=(1.0,), min_length=1
