@@ -31,7 +31,7 @@ class Repair(Settings):
     # words that are learned against it. Held is what the edit does at this strength: what still draws the concept there
     # draws it from the repaired model as well, and what the edit has ruined comes back.
     alpha: PositiveFloat | None = None
-    alphas: tuple[PositiveFloat, ...] = Field(default=(3.0, 4.0, 6.0, 8.0), min_length=1)
+    alphas: tuple[PositiveFloat, ...] = Field(default=(4.5, 6.0, 8.0), min_length=1)
     look: PositiveInt = 12
     # Where the distillation begins, in shares of that strength: 0 with the base model, which unlearns the concept and keeps
     # the rest; 1 with the edited model, which learns the rest again.
