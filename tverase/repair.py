@@ -29,7 +29,8 @@ class Repair(Settings):
     steps: NonNegativeInt = 300  # none: the vector stays as it is
     # Strength of the edit that is repaired; none: the first of `alphas` that erases in `look` images of each input, and of
     # words that are learned against it. Held is what the edit does at this strength: what still draws the concept there
-    # draws it from the repaired model as well, and what the edit has ruined comes back.
+    # draws it from the repaired model as well, and what the edit has ruined comes back. The first is stronger than most
+    # concepts need, because words learned against a weaker edit come back from a repair that a weaker edit taught.
     alpha: PositiveFloat | None = None
     alphas: tuple[PositiveFloat, ...] = Field(default=(4.5, 6.0, 8.0), min_length=1)
     look: PositiveInt = 12
