@@ -27,7 +27,7 @@ def run(job: Job) -> None:
     )
     first = float(vector.about.get(REPAIRED_AT, 2.0))
     latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
-    learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
+    learn = learner(trial, params.concept_list, latents, settings.attack, params.invert, settings.attacked)
     for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings, first, learn):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"

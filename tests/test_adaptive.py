@@ -151,10 +151,17 @@ def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
     latents = {"bomb": pico.start(4, rng)}
     learn = learner(trial, [bomb], latents, ConceptInversion(words=2, steps=2, batch=1), Invert())
     first, again, weaker = learn(1.0, 0), learn(1.0, 1), learn(0.5, 2)
-    assert first == ["bomb/learned/0/0", "bomb/learned/0/1"]
+    assert first == ["bomb/learned/0/1/0", "bomb/learned/0/1/1"]
     assert trial.recovery(1.0, [*first, *again], 3) == [3, 3, 3, 3]
     conds = [torch.cat([trial.inputs.cond[name] for name in names]) for names in (first, again, weaker)]
     assert conds[0].shape == (2, *pico.null.shape[1:])
     assert not torch.equal(conds[0], conds[1])  # each round has starts and noise of its own
     assert trial.inputs.concept[first[0]] is bomb
     assert first[0] not in trial.inputs.names["tune"]
+    both = learner(trial, [bomb], latents, ConceptInversion(words=2, steps=2, batch=1), Invert(), (0.5, 1.0))
+    assert both(1.0, 3) == ["bomb/learned/3/0.5/0", "bomb/learned/3/1/0"]  # a word against each share
+    alone = learner(trial, [bomb], latents, ConceptInversion(words=1, steps=2, batch=1), Invert(), (0.25,))
+    (again_weaker,) = alone(2.0, 3)  # a quarter of 2 is half of 1
+    mixed = trial.inputs.cond["bomb/learned/3/0.5/0"]
+    assert mixed.shape == trial.inputs.cond[again_weaker].shape
+    assert not torch.equal(mixed, trial.inputs.cond["bomb/learned/3/1/0"])

@@ -20,24 +20,28 @@ def learner(
     latents: Mapping[str, Tensor],
     attack: ConceptInversion,
     settings: Invert,
+    shares: Sequence[float] = (1.0,),
 ) -> Learn:
     """What learns `attack.words` words for each concept against `trial` at a strength, and makes them inputs of the trial.
 
-    latents (N, ...): of each concept's images, by its name.
+    latents (N, ...): of each concept's images, by its name. shares: of the strength, against each of which a part of the words is learned.
     """
+    each = attack.model_copy(update={"words": max(1, attack.words // len(shares))})
 
     def learn(alpha: float, number: int) -> list[str]:
-        names, model = [], trial.at(alpha)
-        for concept in concepts:
-            space = words_of(trial.model, concept, settings)
-            rng = generator(trial.seed, f"{trial.purpose}/{concept.name}/adaptive {number}")
-            *_, last = concept_inversion(model, space, concept.noun, latents[concept.name], attack, rng)
-            with torch.no_grad():
-                found = space.cond(last.points)
-            for word, cond in enumerate(found):
-                name = f"{concept.slug}/learned/{number}/{word}"
-                trial.inputs.cond[name], trial.inputs.concept[name] = cond[None], concept
-                names.append(name)
+        names = []
+        for share in shares:
+            model = trial.at(share * alpha)
+            for concept in concepts:
+                space = words_of(trial.model, concept, settings)
+                rng = generator(trial.seed, f"{trial.purpose}/{concept.name}/adaptive {number}/{share:g}")
+                *_, last = concept_inversion(model, space, concept.noun, latents[concept.name], each, rng)
+                with torch.no_grad():
+                    found = space.cond(last.points)
+                for word, cond in enumerate(found):
+                    name = f"{concept.slug}/learned/{number}/{share:g}/{word}"
+                    trial.inputs.cond[name], trial.inputs.concept[name] = cond[None], concept
+                    names.append(name)
         return names
 
     return learn
