@@ -75,11 +75,13 @@ def summary(params: Params, result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tverase.report.words import rung as spoken
+
     metrics, console = result["metrics"], Console(highlight=False)
     console.print(f"\n[bold]{', '.join(params.concepts)}[/bold] erased at alpha {metrics['alpha']:g}\n")
     table = Table("input", "draws it", box=None, pad_edge=False)
     for rung, rate in metrics["recovery"].items():
-        table.add_row(f"by {rung}", f"{rate:.1%}")
+        table.add_row(spoken(rung), f"{rate:.1%}")
     if metrics["worst_inversion"] is not None:
         high = f"{metrics['worst_inversion']:.1%} (all at most {metrics['worst_inversion_high']:.1%}, 95%)"
         table.add_row("worst held-back embedding", high)
