@@ -44,8 +44,8 @@ STEP = Step(
     run=run,
     code=(
         *SHARED, "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.kept",
-        "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.strength_search", "tverase.trial",
-        "tverase.bounds", "tverase.spaces.cone",
+        "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.strength_search",
+        "tverase.trial", "tverase.bounds", "tverase.spaces.cone",
     ),
     home=home,
 )  # fmt: skip

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 from coins import Curve, KnownTrial, Scripted, always, falling
+from witness import SeesAll
 
 from tverase.adaptive import learner
 from tverase.attacks.concept_inversion import ConceptInversion
-from tverase.concepts import concept
+from tverase.concepts import Concept, concept
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import InversionSet
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling
-from tverase.strength import Strength, StrengthCurve, first_that_erases
+from tverase.strength import Learn, Strength, StrengthCurve, first_that_erases
 from tverase.strength_search import search_strength
 from tverase.trial import Inputs, Jury, ModelTrial
 from tverase.vector import TaskVector
@@ -132,22 +133,13 @@ def test_an_edit_to_repair_has_to_withstand_what_is_learned(learned: float, expe
     assert first_that_erases(trial, ["v"], (0.1, 0.5), 12, learn) is None
 
 
-class Sees:
-    """A judge that sees the concept in every image."""
-
-    name, version, classes, accuracy = "all", "all/1", ("bomb", "none"), 1.0
-
-    def probabilities(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
-
-
 def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
     bomb = concept("bomb", vocabulary())
     nothing = InversionSet(torch.zeros(0, 4), (), "a {}")
     inputs = Inputs.of(pico, [bomb], {"tune": nothing}, Invert())
     rng = generator(0, "tests/adaptive")
     delta = {key: 0.05 * torch.randn(weight.shape, generator=rng) for key, weight in pico.weights().items()}
-    trial = ModelTrial(pico, TaskVector(delta), inputs, (), Jury(Sees(), Sees()), Sampling(steps=1), 0)
+    trial = ModelTrial(pico, TaskVector(delta), inputs, (), Jury(SeesAll(), SeesAll()), Sampling(steps=1), 0)
     latents = {"bomb": pico.start(4, rng)}
     learn = learner(trial, [bomb], latents, ConceptInversion(words=2, steps=2, batch=1), Invert())
     first, again, weaker = learn(1.0, 0), learn(1.0, 1), learn(0.5, 2)
@@ -165,3 +157,18 @@ def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
     mixed = trial.inputs.cond["bomb/learned/3/0.5/0"]
     assert mixed.shape == trial.inputs.cond[again_weaker].shape
     assert not torch.equal(mixed, trial.inputs.cond["bomb/learned/3/1/0"])
+    three, none = (attack_of(trial, bomb, latents, count) for count in (3, 0))
+    assert three(1.0, 4) == ["bomb/learned/4/0.5/0", "bomb/learned/4/0.5/1", "bomb/learned/4/1/0"]
+    assert none(1.0, 5) == []
+
+
+def attack_of(trial: ModelTrial, wanted: Concept, latents: dict[str, torch.Tensor], words: int) -> Learn:
+    return learner(trial, [wanted], latents, ConceptInversion(words=words, steps=1, batch=1), Invert(), (0.5, 1.0))
+
+
+def test_an_attack_of_no_words_is_no_attack() -> None:
+    trial = Scripted(world())
+    learn = Learner(trial, always(0.9))
+    found = answer(trial, learn, attack={"words": 0})
+    assert found.alpha == answer(Scripted(world()), None).alpha
+    assert learn.asked == []

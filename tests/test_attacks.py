@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from witness import SeesAll
 
 from tverase import evaluate
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
@@ -105,15 +106,6 @@ def test_evaluations_are_counted(pico: TextToImage, latents: Tensor) -> None:
     model = replace(pico, meter=Meter())
     words(model, latents, SETTINGS.model_copy(update={"steps": 2}))
     assert model.meter.evaluations == 2 * SETTINGS.words * SETTINGS.batch
-
-
-class SeesAll:
-    """A judge that sees the concept in every image."""
-
-    name, version, classes, accuracy = "all", "all/1", ("bomb", "none"), 1.0
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])

@@ -24,18 +24,20 @@ def learner(
 ) -> Learn:
     """What learns `attack.words` words for each concept against `trial` at a strength, and makes them inputs of the trial.
 
-    latents (N, ...): of each concept's images, by its name. shares: of the strength, against each of which a part of the words is learned.
+    latents (N, ...): of each concept's images, by its name. shares: of the strength, which the words are learned against in
+    turn.
     """
-    each = attack.model_copy(update={"words": max(1, attack.words // len(shares))})
+    counts = [len(range(place, attack.words, len(shares))) for place in range(len(shares))]
+    parts = [(s, attack.model_copy(update={"words": n})) for s, n in zip(shares, counts, strict=True) if n]
 
     def learn(alpha: float, number: int) -> list[str]:
         names = []
-        for share in shares:
+        for share, part in parts:
             model = trial.at(share * alpha)
             for concept in concepts:
                 space = words_of(trial.model, concept, settings)
                 rng = generator(trial.seed, f"{trial.purpose}/{concept.name}/adaptive {number}/{share:g}")
-                *_, last = concept_inversion(model, space, concept.noun, latents[concept.name], each, rng)
+                *_, last = concept_inversion(model, space, concept.noun, latents[concept.name], part, rng)
                 with torch.no_grad():
                     found = space.cond(last.points)
                 for word, cond in enumerate(found):

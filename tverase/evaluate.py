@@ -57,8 +57,8 @@ SpaceOf = Callable[[Concept], InputSpace]
 class Attack:
     """What is learned against a model: its rung in the table, the space of its points, how hard it tries.
 
-    share: of the edit, against which it is learned; whoever has both models can mix them, and a weaker edit still knows more of the
-    concept.
+    share: of the edit, against which it is learned; whoever has both models can mix them, and a weaker edit still knows more
+    of the concept.
     """
 
     rung: str

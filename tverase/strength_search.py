@@ -24,7 +24,7 @@ def search_strength(
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
-    attacker = learn if settings.adaptive else None
+    attacker = learn if settings.adaptive and settings.attack.words else None
     search = _Search(trial, list(tune), list(validate or tune), settings, settings.first or first, attacker, curve)
     yield from search.run()
 

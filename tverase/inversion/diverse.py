@@ -145,7 +145,8 @@ def _advance(
     draws: Look | None = None,
 ) -> Iterator[Round]:
     """The steps that are left of a search; `kept` is told of each, and of the state before one that failed."""
-    (low, high), points = bins.T.to(anchor.device), moving.points
+    low, high = bins.T.to(anchor.device)
+    points = moving.points
     if moving.over(settings.steps):
         yield Round(moving.step, points.detach().clone(), moving.losses)
     while not moving.over(settings.steps):
@@ -165,13 +166,17 @@ def _advance(
         moving.advance(losses)
         with torch.no_grad():
             points.copy_(cone.project(points, anchor, low, high))
-        due = settings.look and moving.step % settings.look_every == 0 and moving.step < settings.steps
-        if draws is not None and due:
+        if draws is not None and _look_is_due(moving.step, settings):
             staying = ~moving.left
             moving.left[staying] = draws(moving.step, points.detach()[staying])
         if kept is not None:
             kept.leave(moving, settings.steps)
         yield Round(moving.step, points.detach().clone(), moving.losses)
+
+
+def _look_is_due(step: int, settings: Invert) -> bool:
+    """Whether who draws the concept may leave after this step; after the last one acceptance follows anyway."""
+    return bool(settings.look) and step % settings.look_every == 0 and step < settings.steps
 
 
 def _losses(
