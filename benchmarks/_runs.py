@@ -52,9 +52,9 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
     return Run(**{key: read_json(folder / params.out / path) for key, path in read.items()}, seconds=seconds)
 
 
-def steps_until(folder: Path, overrides: list[str], last: str) -> Params:
+def steps_until(folder: Path, overrides: list[str], last: str, seed_from: Path | None = None) -> Params:
     """The same steps, no further than `last`."""
-    return _steps(folder, ["search_strength.when_infeasible=safest", *overrides], None, last)[0]
+    return _steps(folder, ["search_strength.when_infeasible=safest", *overrides], seed_from, last)[0]
 
 
 def _steps(
