@@ -15,6 +15,8 @@ from ._main import main
 from ._step import Job, Step
 from .repair import REPAIRED_AT
 
+UNREPAIRED = 2.0  # the first guess for a vector that was not repaired
+
 
 def run(job: Job) -> None:
     """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people."""
@@ -25,10 +27,11 @@ def run(job: Job) -> None:
     trial = ModelTrial.of(
         model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
     )
-    first = float(vector.about.get(REPAIRED_AT, 2.0))
+    repaired = float(vector.about[REPAIRED_AT]) if REPAIRED_AT in vector.about else None
     latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert, settings.attacked)
-    for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings, first, learn):
+    names = inputs.names["tune"], inputs.names["validate"]
+    for curve in search_strength(trial, *names, settings, repaired or UNREPAIRED, learn, repaired):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
         job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))

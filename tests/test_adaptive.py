@@ -117,6 +117,42 @@ def test_the_climb_goes_towards_the_first_guess_of_the_settings() -> None:
     assert learn.asked[1] - start == pytest.approx((4.0 - start) / 2, abs=0.125)
 
 
+@pytest.mark.parametrize(("margin", "alpha"), [(0.0, 1.75), (0.5, 2.875), (0.55, 3.0), (1.0, 4.0)])
+def test_a_margin_goes_towards_the_strength_that_was_repaired(margin: float, alpha: float) -> None:
+    """From the smallest strength that stands, upwards on the grid; the control is that of the strength with its margin."""
+    weighed: list[float] = []
+
+    def kept(at: float) -> float:
+        weighed.append(at)
+        return 0.95
+
+    trial = Scripted(world(), kept=kept)
+    learn = Learner(trial, falling(1.6, 0.02))
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(margin=margin, first=2.0), 4.0, learn, 4.0)
+    assert (found.alpha, found.safe_alpha) == (alpha, 1.75)
+    assert weighed == [0.0, alpha]
+    assert ("1.75 is the smallest alpha" in found.reason) == (margin > 0)
+
+
+def test_a_margin_that_costs_too_much_is_left_out() -> None:
+    trial = Scripted(world(), kept=lambda at: 0.95 if at < 1.5 else 0.4)
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(delta=0.25), 4.0, None, 4.0)
+    *_, bare = search_strength(Scripted(world(), kept=trial.kept), ["v"], ["w"], Strength(margin=0), 4.0, None, 4.0)
+    assert found.alpha == found.safe_alpha == bare.alpha
+    assert found.images == bare.images + Strength().control_images  # the margin was tried
+    assert found.reason == bare.reason == "the smallest alpha that meets both bounds"
+
+
+def test_there_is_no_margin_where_nothing_was_repaired_or_nothing_stands() -> None:
+    plain = answer(Scripted(world()), None)
+    *_, weaker = search_strength(Scripted(world()), ["v"], ["w"], Strength(), 2.0, None, 0.5)
+    assert plain.alpha == plain.safe_alpha == weaker.alpha
+    trial = Scripted(world())
+    *_, broken = search_strength(trial, ["v"], ["w"], Strength(adaptive=1), 4.0, Learner(trial, always(0.9)), 4.0)
+    assert broken.alpha is None
+    assert broken.safe_alpha == broken.tested[-1].alpha
+
+
 def test_without_adaptive_rounds_nothing_is_learned() -> None:
     trial = Scripted(world())
     learn = Learner(trial, always(0.9))

@@ -15,17 +15,20 @@ def search_strength(
     settings: Strength,
     first: float = 2.0,
     learn: Learn | None = None,
+    repaired: float | None = None,
 ) -> Iterator[StrengthCurve]:
     """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
 
     first: the guess, unless the settings have one; one that is too weak is doubled, so that no strength is asked for at which
     the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
     only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds.
+    repaired: the strength at which the vector was repaired, if it was; the margin goes towards it.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
     attacker = learn if settings.adaptive and settings.attack.words else None
-    search = _Search(trial, list(tune), list(validate or tune), settings, settings.first or first, attacker, curve)
+    inputs = list(tune), list(validate or tune)
+    search = _Search(trial, *inputs, settings, settings.first or first, attacker, repaired, curve)
     yield from search.run()
 
 
@@ -39,6 +42,7 @@ class _Search:
     settings: Strength
     first: float
     learn: Learn | None
+    repaired: float | None
     curve: StrengthCurve
     learned: tuple[str, ...] = ()
     rounds: int = 0  # that have learned something
@@ -134,22 +138,43 @@ class _Search:
             if self.last.safe:
                 return
 
-    def _weighed(self, alpha: float) -> StrengthCurve:
-        """The second half of the rule, at the smallest strength that met the first."""
+    def _weighed(self, found: float) -> StrengthCurve:
+        """The second half of the rule: at the smallest strength that met the first and its margin, or without the margin."""
+        curve, fault = self._kept(found, alpha := self._with_margin(found))
+        if fault and alpha > found:
+            self.curve = replace(self.curve, images=curve.images)
+            curve, fault = self._kept(found, alpha := found)
+        if fault:
+            return replace(curve, reason=fault)
+        reason = "the smallest alpha that meets both bounds"
+        if alpha > found:
+            way = f"{self.settings.margin:.0%} of the way up to the strength that was repaired, {self.repaired:g}"
+            reason = f"{found:g} is {reason}; added is a margin of {way}"
+        return replace(curve, alpha=alpha, reason=reason)
+
+    def _with_margin(self, found: float) -> float:
+        """What is found and the margin, on the grid."""
+        if self.repaired is None or self.repaired <= found or not self.last.safe:
+            return found
+        unit = self.settings.resolution
+        wanted = found + self.settings.margin * (self.repaired - found)
+        return min(self.top, math.ceil(wanted / unit - 1e-9)) * unit if wanted > found else found
+
+    def _kept(self, found: float, alpha: float) -> tuple[StrengthCurve, str]:
+        """The curve with the control at `alpha`, and why that is too little, if it is."""
         settings, base = self.settings, self.curve.base_control
         assert base is not None
         control = self.trial.control(alpha, settings.control_images)
         floor = lower(control.successes, control.trials, split(settings.error, 2))
         grid = round(settings.alpha_max / settings.resolution) * (len(self.tune) * settings.needed + control.trials)
         images = self.curve.images + control.trials
-        curve = replace(self.curve, control=control, safe_alpha=alpha, images=images, even_grid=grid)
-        if floor < base.rate - settings.delta:
-            reason = (
-                f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
-                f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}"
-            )
-            return replace(curve, reason=reason)
-        return replace(curve, alpha=alpha, reason="the smallest alpha that meets both bounds")
+        curve = replace(self.curve, control=control, safe_alpha=found, images=images, even_grid=grid)
+        if floor >= base.rate - settings.delta:
+            return curve, ""
+        return curve, (
+            f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
+            f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}"
+        )
 
     def _found(self) -> str:
         """Why adaptive rounds ended without an answer."""

@@ -158,7 +158,7 @@ def frontier(
     trial: ModelTrial, curve: StrengthCurve, inputs: Inputs, settings: Strength, tell: Tell = silent
 ) -> StrengthCurve:
     """The curve with recovery and control around the answer, from a few images each: for people, not for the decision."""
-    centre = curve.safe_alpha or settings.alpha_max
+    centre = curve.alpha or curve.safe_alpha or settings.alpha_max
     weighed = {0.0, centre}  # by the search, with all its control images
     names = [name for name in inputs.names["tune"] if ": " in name]
     embeddings = [name for name in inputs.names["tune"] if ": " not in name]
