@@ -47,9 +47,8 @@ class Repair(Settings):
     # The share of what has to stay away that is from rounds, once there is one.
     learned: float = Field(default=0.5, ge=0, le=1)
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
-    # concept, and is what brings it back at the strength that is found in the end. What is held at half of the change is
-    # held at the whole as well.
-    attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75), min_length=1)
+    # concept, and is what brings it back at the strength that is found in the end.
+    attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
 
     def round_at(self, step: int) -> int | None:
         """The round that is due before `step`, evenly spread over the steps."""
