@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=48, help="of each word at each strength")
     parser.add_argument(
-        "--at", type=float, nargs="+", default=[0.625, 0.75, 1.0], help="shares of the repaired strength"
+        "--at", type=float, nargs="+", default=[0.625, 0.75, 0.875, 1.0], help="shares of the repaired strength"
     )
     parser.add_argument(
         "repairs", nargs="*", default=[""], metavar="KEY=VALUE[;KEY=VALUE...]", help="as in params.yaml"

@@ -1,4 +1,4 @@
-"""The smallest strength at which everything fails that should, while the rest survives."""
+"""The smallest strength at which everything fails that should, while the rest survives, and a margin above it."""
 
 from tverase.adaptive import learner
 from tverase.errors import Infeasible
