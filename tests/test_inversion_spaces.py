@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tasks import build_vector, erase, evaluate, finetune, invert, make_images, repair, search_strength, select
-from tverase.attacks.concept_inversion import ConceptInversion
+from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.concepts import Concept, concept
 from tverase.config import Params
 from tverase.digitrun import DigitInvert
 from tverase.errors import ConfigError
 from tverase.files import read_json
-from tverase.held import held, in_templates, relearned
+from tverase.held import REACH, STRETCH, held, in_templates, relearned
 from tverase.inversion.diverse import Invert, Round, search
 from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import InversionSet
@@ -143,6 +143,39 @@ def test_what_a_repair_holds(pico: TextToImage, bomb: Concept, latents: Tensor, 
     rng = generator(0, "tests/spaces/relearned")
     found = relearned(pico, pico, bomb, latents, settings, attack, count, rng)
     assert found.shape == (count, *pico.null.shape[1:])
+
+
+def test_what_a_repair_holds_is_of_many_lengths(
+    pico: TextToImage, bomb: Concept, latents: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attack that goes on for longer ends with longer words, so these are held as well, each in many templates."""
+    seen: list[Tensor] = []
+    cond = TokenSpace.cond
+
+    def watched(self: TokenSpace, points: Tensor) -> Tensor:
+        seen.append(points.detach().clone())
+        return cond(self, points)
+
+    monkeypatch.setattr(TokenSpace, "cond", watched)
+    space, none = space_of(pico, bomb, Invert()), torch.zeros(0)
+    held(pico, bomb, none, Invert(), 64, generator(0, "tests/spaces/lengths"))
+    usual = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/held")).norm(dim=1)[0]
+    lengths = seen[-1].norm(dim=1) / usual
+    assert 0.999 < lengths.min() < 1.5
+    assert 8 < lengths.max() < REACH * 1.001
+
+    attack, places = ConceptInversion(words=3, steps=1, batch=1), len(bomb.templates)
+    found = relearned(pico, pico, bomb, latents, Invert(), attack, 5 * places, generator(0, "tests/spaces/lengths"))
+    assert len(found) == 5 * places
+    held_now = torch.stack(seen[-places:])
+    *_, last = concept_inversion(pico, space, "bomb", latents, attack, generator(0, "tests/spaces/lengths"))
+    alike = torch.nn.functional.cosine_similarity(held_now[:, :, None], last.points.detach()[None, None], dim=-1)
+    assert torch.allclose(alike.amax(-1), torch.ones(places, 5), atol=1e-5)
+    shares = held_now.norm(dim=-1) / last.points.detach().norm(dim=1)[alike.argmax(-1)]
+    low, high = STRETCH
+    assert low * 0.999 < shares.min() < 0.9
+    assert 1.5 < shares.max() < high * 1.001
+    assert all(len(set(word.tolist())) == 3 for word in alike.argmax(-1))
 
 
 @pytest.mark.parametrize(("settings", "why"), [

@@ -11,6 +11,10 @@ from .models.base import Model, in_turn
 from .models.text2image import TextToImage
 from .trial import NAMES
 
+# Random embeddings are held at up to so many times the length of a usual one, and learned ones at these shares of their own:
+# an embedding grows as it is learned, and an attack that goes on for longer ends further out.
+REACH, STRETCH = 12.0, (0.8, 1.6)
+
 
 def held(
     model: TextToImage, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
@@ -18,14 +22,17 @@ def held(
     """Inputs that have to stay away (3 * count, T, D), known before the repair begins.
 
     Names and compositions that tune; the embeddings `points` (K, E) that tune, in many templates; random embeddings on
-    the concept's side, where its own is nearer than a stranger's. The space is that of the `settings`.
+    the concept's side, where its own is nearer than a stranger's, of every length. The space is that of the `settings`.
     """
     kinds = [model.encode([*concept.names[:NAMES], *concept.tuning])]
     if len(points):
         kinds.append(in_templates(model, concept, points, settings))
     space = space_of(model, concept, settings)
     cosine = 0.2 + 0.79 * torch.rand(count, generator=rng)
-    kinds.append(space.cond(space.start(space.anchor(concept.noun), cosine, cosine, rng)).detach())
+    random = space.start(space.anchor(concept.noun), cosine, cosine, rng)
+    if settings.space == "tokens":
+        random = random * REACH ** torch.rand(count, 1, generator=rng).to(random.device)
+    kinds.append(space.cond(random).detach())
     return torch.cat([in_turn(kind, count) for kind in kinds])
 
 
@@ -39,9 +46,20 @@ def relearned(
     count: int,
     rng: torch.Generator,
 ) -> Tensor:
-    """Words learned against `attacked`, in many templates, or states (count, T, D). model: has the text encoder."""
+    """Words learned against `attacked`, of many lengths in many templates, or states (count, T, D).
+
+    model: has the text encoder.
+    """
     *_, last = concept_inversion(attacked, space_of(model, concept, settings), concept.noun, latents, attack, rng)
-    return in_turn(in_templates(model, concept, last.points, settings), count)
+    found, spaces = last.points.detach(), spaces_of(model, concept, settings)
+    if settings.space == "states":
+        return in_turn(spaces[0].cond(found), count).detach()
+    (low, high), each = STRETCH, -(-count // len(spaces))
+    # Turn after turn goes on where the last one ended, so that every word comes in many templates.
+    turns = torch.split(in_turn(torch.arange(len(found)), each * len(spaces)), each)
+    lengths = (low + (high - low) * torch.rand(len(spaces), each, 1, generator=rng)).to(found.device)
+    kinds = [space.cond(found[turn] * length) for space, turn, length in zip(spaces, turns, lengths, strict=True)]
+    return torch.cat(kinds).detach()[:count]
 
 
 def in_templates(model: TextToImage, concept: Concept, points: Tensor, settings: Invert) -> Tensor:
