@@ -36,9 +36,9 @@ class Strength(Settings):
     # Against which shares of the strength on trial they are learned, as many words against each: where the concept is still to
     # be found, words can be found that bring it back where it is not.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.65, 1.0), min_length=1)
-    # Added to what is found, in shares of the way up to the strength that was repaired, if one was: there the rest loses
-    # next to nothing more, and words that no search has learned fail more often. 0 is the smallest strength itself.
-    margin: float = Field(default=0.5, ge=0, le=1)
+    # Added to what is found, in shares of the way up to the strength that was repaired, if one was: words that no search has
+    # learned fail there more often, and the rest loses a little more. 0 is the smallest strength itself.
+    margin: float = Field(default=0.25, ge=0, le=1)
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
