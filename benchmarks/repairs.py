@@ -70,8 +70,9 @@ def main() -> None:
         params = steps_until(folder, overrides, "repair", first)
         first = first or folder
         rows[name] = []
+        print(f"{name}:", flush=True)
         for probed in probe(folder, params, args.at, args.images):
-            print(*([] if rows[name] else [f"{name}:\n"]), probed.line(), sep="", flush=True)
+            print(probed.line(), flush=True)
             rows[name].append(probed)
     found = {name: [probed.as_dict() for probed in probes] for name, probes in rows.items()}
     say("repairs", found, "reported", ok=True, concept=args.concept, seed=args.seed)
@@ -89,12 +90,11 @@ def probe(folder: Path, params: Params, parts: list[float], images: int) -> Iter
     how = inputs, params.concept_list, shipped_jury(), params.sampling, params.seed, vocabulary()
     trial = replace(ModelTrial.of(model, vector, *how), purpose="benchmarks/repairs")
     whole = float(vector.about[REPAIRED_AT])
-    learned = []
-    for share in SHARES:
-        learn = learner(trial, params.concept_list, latents, ConceptInversion(words=WORDS), params.invert, (share,))
-        learned.append(learn(whole, 0))
+    attack = ConceptInversion(words=WORDS * len(SHARES))
+    names = learner(trial, params.concept_list, latents, attack, params.invert, SHARES)(whole, 0)
+    learned = {share: names[place * WORDS : (place + 1) * WORDS] for place, share in enumerate(SHARES)}
     for part in parts:
-        hits = {s: trial.recovery(part * whole, names, images) for s, names in zip(SHARES, learned, strict=True)}
+        hits = {share: trial.recovery(part * whole, words, images) for share, words in learned.items()}
         yield Probed(part * whole, images, hits, trial.control(part * whole, CONTROLS))
 
 
