@@ -27,6 +27,7 @@ from . import say
 from ._runs import WORK, inside, shipped_jury, steps_until
 
 SHARES, WORDS, CONTROLS = (0.5, 0.75, 1.0), 6, 320
+UNREPAIRED = 2.0  # the strength of which a vector that was not repaired is tried at parts
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,15 @@ def main() -> None:
 def probe(folder: Path, params: Params, parts: list[float], images: int) -> Iterator[Probed]:
     """The repair that `folder` holds, at parts of its strength."""
     with inside(folder):
-        model = open_model(params.model)
+        model = open_model(params.model, params.runtime.device)
         vector = TaskVector.load(params.out / "repaired.safetensors")
         sets = {"tune": InversionSet.load(params.out / "inversions" / "tune.safetensors")}
         tensors, _ = read_tensors(params.out / "images.safetensors")
-    latents = {c.name: tensors[f"latents/{c.slug}"] for c in params.concept_list}
+    latents = {c.name: tensors[f"latents/{c.slug}"].to(model.device) for c in params.concept_list}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
     how = inputs, params.concept_list, shipped_jury(), params.sampling, params.seed, vocabulary()
     trial = replace(ModelTrial.of(model, vector, *how), purpose="benchmarks/repairs")
-    whole = float(vector.about[REPAIRED_AT])
+    whole = float(vector.about.get(REPAIRED_AT, UNREPAIRED))
     attack = ConceptInversion(words=WORDS * len(SHARES))
     names = learner(trial, params.concept_list, latents, attack, params.invert, SHARES)(whole, 0)
     learned = {share: names[place * WORDS : (place + 1) * WORDS] for place, share in enumerate(SHARES)}

@@ -15,8 +15,6 @@ from ._main import main
 from ._step import Job, Step
 from .repair import REPAIRED_AT
 
-UNREPAIRED = 2.0  # the first guess for a vector that was not repaired
-
 
 def run(job: Job) -> None:
     """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people."""
@@ -31,7 +29,7 @@ def run(job: Job) -> None:
     latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert, settings.attacked)
     names = inputs.names["tune"], inputs.names["validate"]
-    for curve in search_strength(trial, *names, settings, repaired or UNREPAIRED, learn, repaired):
+    for curve in search_strength(trial, *names, settings, learn=learn, repaired=repaired):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
         job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))

@@ -89,6 +89,20 @@ def test_a_round_that_finds_nothing_leaves_the_strength_as_it_is() -> None:
     assert roles[-1] == "adaptive"
 
 
+def test_of_a_repaired_vector_the_first_strength_that_stands_ends_the_descent() -> None:
+    trial = Scripted(world())
+    learn = Learner(trial, always(0.0))
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(margin=0), learn=learn, repaired=4.0)
+    assert [(t.alpha, t.role) for t in found.tested] == [
+        (4.0, "tune"),
+        (2.0, "tune"),
+        (2.0, "adaptive"),
+        (2.0, "validate"),
+        (2.0, "adaptive"),
+    ]
+    assert found.alpha == 2.0
+
+
 def test_what_never_fails_is_infeasible_and_names_what_was_learned() -> None:
     trial = Scripted(world())
     found = answer(trial, Learner(trial, always(0.9)), adaptive=3)

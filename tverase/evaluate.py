@@ -18,6 +18,7 @@ from .rng import generator
 from .sampling import Sampling, draw, draw_latents
 from .spaces.base import InputSpace
 from .trial import Jury
+from .vector import mixed
 from .world.vocabulary import Vocabulary
 
 # Rungs whose inputs are learned against the model: words, words against a part of the edit, whole prompts.
@@ -129,8 +130,7 @@ class Examiner:
         """The base model with a share of the edit."""
         if share == 1:
             return self.erased
-        base, erased = self.base.weights(), self.erased.weights()
-        return self.erased.with_weights({key: torch.lerp(base[key], weight, share) for key, weight in erased.items()})
+        return self.erased.with_weights(mixed(self.base.weights(), self.erased.weights(), share))
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
         """`images` images of objects and styles that have nothing to do with the concepts, by prompts that tuned nothing."""

@@ -30,9 +30,7 @@ def held(
     space = space_of(model, concept, settings)
     cosine = 0.2 + 0.79 * torch.rand(count, generator=rng)
     random = space.start(space.anchor(concept.noun), cosine, cosine, rng)
-    if settings.space == "tokens":
-        random = random * REACH ** torch.rand(count, 1, generator=rng).to(random.device)
-    kinds.append(space.cond(random).detach())
+    kinds.append(space.cond(space.stretched(random, REACH ** torch.rand(count, 1, generator=rng))).detach())
     return torch.cat([in_turn(kind, count) for kind in kinds])
 
 
@@ -52,13 +50,11 @@ def relearned(
     """
     *_, last = concept_inversion(attacked, space_of(model, concept, settings), concept.noun, latents, attack, rng)
     found, spaces = last.points.detach(), spaces_of(model, concept, settings)
-    if settings.space == "states":
-        return in_turn(spaces[0].cond(found), count).detach()
     (low, high), each = STRETCH, -(-count // len(spaces))
     # Turn after turn goes on where the last one ended, so that every word comes in many templates.
     turns = torch.split(in_turn(torch.arange(len(found)), each * len(spaces)), each)
-    lengths = (low + (high - low) * torch.rand(len(spaces), each, 1, generator=rng)).to(found.device)
-    kinds = [space.cond(found[turn] * length) for space, turn, length in zip(spaces, turns, lengths, strict=True)]
+    lengths = low + (high - low) * torch.rand(len(spaces), each, 1, generator=rng)
+    kinds = [s.cond(s.stretched(found[turn], length)) for s, turn, length in zip(spaces, turns, lengths, strict=True)]
     return torch.cat(kinds).detach()[:count]
 
 

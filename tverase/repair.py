@@ -20,7 +20,7 @@ from .models.base import Model, repeated
 from .rng import generator
 from .settings import Settings
 from .training import Training, warm_average
-from .vector import TaskVector
+from .vector import TaskVector, mixed
 
 
 class Repair(Settings):
@@ -114,8 +114,7 @@ def repair(
     while training.step < settings.steps:
         if learn is not None and (number := settings.round_at(training.step)) is not None:
             share = settings.attacked[number % len(settings.attacked)]
-            weaker = {key: torch.lerp(base[key], now, share) for key, now in training.average.items()}
-            found = learn(model.with_weights({**edited, **weaker}), number)
+            found = learn(model.with_weights({**edited, **mixed(base, training.average, share)}), number)
             lessons = lessons.holding(found)
             if checkpoint is not None:
                 write_tensors({"cond": found}, _round_path(checkpoint, number))

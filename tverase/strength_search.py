@@ -19,16 +19,16 @@ def search_strength(
 ) -> Iterator[StrengthCurve]:
     """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
 
-    first: the guess, unless the settings have one; one that is too weak is doubled, so that no strength is asked for at which
+    repaired: the strength at which the vector was repaired, if it was; the margin goes towards it. The first guess is the
+    settings', or else that one, or else `first`; one that is too weak is doubled, so that no strength is asked for at which
     the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
     only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds.
-    repaired: the strength at which the vector was repaired, if it was; the margin goes towards it.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
     attacker = learn if settings.adaptive and settings.attack.words else None
     inputs = list(tune), list(validate or tune)
-    search = _Search(trial, *inputs, settings, settings.first or first, attacker, repaired, curve)
+    search = _Search(trial, *inputs, settings, settings.first or repaired or first, attacker, repaired, curve)
     yield from search.run()
 
 
@@ -101,7 +101,8 @@ class _Search:
         """The smallest safe strength between the two.
 
         The first one that is found safe is attacked at once: if what is learned there brings the concept back, no weaker
-        one need be looked for.
+        one need be looked for. Nor is one of a repaired vector, where the rest gains little by it, and what stands further
+        down has only been lucky in what was learned against it.
         """
         unit = self.settings.resolution
         while high - low > 1:
@@ -110,7 +111,7 @@ class _Search:
             low, high = (low, middle) if self.last.safe else (middle, high)
             if self.last.safe and self.learn is not None and not self.rounds:
                 yield self._attack(high * unit)
-                if not self.last.safe:
+                if not self.last.safe or self.repaired is not None:
                     break
         return high
 
@@ -140,10 +141,11 @@ class _Search:
 
     def _weighed(self, found: float) -> StrengthCurve:
         """The second half of the rule: at the smallest strength that met the first and its margin, or without the margin."""
-        curve, fault = self._kept(found, alpha := self._with_margin(found))
+        alpha = self._with_margin(found)
+        curve, fault = self._kept(found, alpha)
         if fault and alpha > found:
-            self.curve = replace(self.curve, images=curve.images)
-            curve, fault = self._kept(found, alpha := found)
+            self.curve, alpha = replace(self.curve, images=curve.images), found
+            curve, fault = self._kept(found, alpha)
         if fault:
             return replace(curve, reason=fault)
         reason = "the smallest alpha that meets both bounds"

@@ -118,6 +118,11 @@ class TaskVector:
         return cls(delta, about["base"], notes)
 
 
+def mixed(base: StateDict, weights: StateDict, share: float) -> dict[str, Tensor]:
+    """Weights on the way from `base` to `weights`, by a `share` of it; those of `weights`' parameters."""
+    return {key: torch.lerp(base[key], weight, share) for key, weight in weights.items()}
+
+
 def _explain(problem: str, keys: Collection[str]) -> str:
     shown = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")
     return f"{problem} {len(keys)} parameters: {shown}. Are these weights of the same architecture?"

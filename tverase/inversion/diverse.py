@@ -168,7 +168,7 @@ def _advance(
             points.copy_(cone.project(points, anchor, low, high))
         if draws is not None and _look_is_due(moving.step, settings):
             staying = ~moving.left
-            moving.left[staying] = draws(moving.step, points.detach()[staying])
+            moving.left[staying] = draws(moving.step, points.detach()[staying]).to(moving.left.device)
         if kept is not None:
             kept.leave(moving, settings.steps)
         yield Round(moving.step, points.detach().clone(), moving.losses)

@@ -17,6 +17,10 @@ class InputSpace(Protocol):
         """Random points, one for each range of the cosine to `anchor` (K, E)."""
         ...
 
+    def stretched(self, points: Tensor, factors: Tensor) -> Tensor:
+        """The points at `factors` (K, 1) times their length, where length means something; elsewhere as they are (K, E)."""
+        ...
+
     def cond(self, points: Tensor) -> Tensor:
         """What the model gets for each point (K, ...), differentiable."""
         ...

@@ -33,6 +33,10 @@ class Sphere:
         """Random points, one for each range of the cosine to `anchor` (K, d)."""
         return cone.scatter(anchor, low, high, 1.0, rng)
 
+    def stretched(self, points: Tensor, factors: Tensor) -> Tensor:
+        """As they are: only their direction counts."""
+        return points
+
     def cond(self, points: Tensor) -> Tensor:
         """The model's input for each point: its direction (K, d), differentiable."""
         directions: Tensor = points / points.norm(dim=1, keepdim=True)

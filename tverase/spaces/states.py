@@ -24,6 +24,10 @@ class StateSpace:
         """Random points, one for each bin, as long as the anchor (K, T * D)."""
         return cone.scatter(anchor.cpu(), low, high, anchor.norm().item(), rng).to(anchor.device)
 
+    def stretched(self, points: Tensor, factors: Tensor) -> Tensor:
+        """As they are: the text encoder ends with a norm, so that its states have one length."""
+        return points
+
     def cond(self, points: Tensor) -> Tensor:
         """The states themselves (K, T, D)."""
         return points.view(len(points), *self.model.null.shape[1:])

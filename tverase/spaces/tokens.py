@@ -36,6 +36,10 @@ class TokenSpace:
         length = self.model.token_embedding.weight.detach().norm(dim=1).median().item() * self.tokens**0.5
         return cone.scatter(anchor.cpu(), low, high, length, rng).to(anchor.device)
 
+    def stretched(self, points: Tensor, factors: Tensor) -> Tensor:
+        """The embeddings at `factors` (K, 1) times their length: an embedding grows as it is learned."""
+        return points * factors.to(points.device)
+
     def cond(self, points: Tensor) -> Tensor:
         """The text encoder's states for each point in the template (K, T, D), differentiable in `points`."""
         tokens, place = self._layout()
