@@ -26,7 +26,7 @@ from tverase.world.vocabulary import vocabulary
 from . import say
 from ._runs import WORK, inside, shipped_jury, steps_until
 
-SHARES, WORDS, CONTROLS = (0.5, 0.75, 1.0), 6, 320
+SHARES, CONTROLS = (0.5, 0.75, 1.0), 320
 UNREPAIRED = 2.0  # the strength of which a vector that was not repaired is tried at parts
 
 
@@ -56,6 +56,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=48, help="of each word at each strength")
     parser.add_argument(
+        "--words", type=int, default=6, help="learned against each of half, three quarters and the whole"
+    )
+    parser.add_argument(
         "--at", type=float, nargs="+", default=[0.625, 0.75, 0.875, 1.0], help="shares of the repaired strength"
     )
     parser.add_argument(
@@ -72,14 +75,14 @@ def main() -> None:
         first = first or folder
         rows[name] = []
         print(f"{name}:", flush=True)
-        for probed in probe(folder, params, args.at, args.images):
+        for probed in probe(folder, params, args.at, args.words, args.images):
             print(probed.line(), flush=True)
             rows[name].append(probed)
     found = {name: [probed.as_dict() for probed in probes] for name, probes in rows.items()}
     say("repairs", found, "reported", ok=True, concept=args.concept, seed=args.seed)
 
 
-def probe(folder: Path, params: Params, parts: list[float], images: int) -> Iterator[Probed]:
+def probe(folder: Path, params: Params, parts: list[float], words: int, images: int) -> Iterator[Probed]:
     """The repair that `folder` holds, at parts of its strength."""
     with inside(folder):
         model = open_model(params.model, params.runtime.device)
@@ -91,11 +94,11 @@ def probe(folder: Path, params: Params, parts: list[float], images: int) -> Iter
     how = inputs, params.concept_list, shipped_jury(), params.sampling, params.seed, vocabulary()
     trial = replace(ModelTrial.of(model, vector, *how), purpose="benchmarks/repairs")
     whole = float(vector.about.get(REPAIRED_AT, UNREPAIRED))
-    attack = ConceptInversion(words=WORDS * len(SHARES))
+    attack = ConceptInversion(words=words * len(SHARES))
     names = learner(trial, params.concept_list, latents, attack, params.invert, SHARES)(whole, 0)
-    learned = {share: names[place * WORDS : (place + 1) * WORDS] for place, share in enumerate(SHARES)}
+    learned = {share: names[place * words : (place + 1) * words] for place, share in enumerate(SHARES)}
     for part in parts:
-        hits = {share: trial.recovery(part * whole, words, images) for share, words in learned.items()}
+        hits = {share: trial.recovery(part * whole, mine, images) for share, mine in learned.items()}
         yield Probed(part * whole, images, hits, trial.control(part * whole, CONTROLS))
 
 
