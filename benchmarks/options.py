@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--concept", default="bomb")
     parser.add_argument("--only", nargs="+", choices=list(OPTIONS), default=list(OPTIONS))
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     rows = []
     for seed in args.seeds:
@@ -55,6 +56,7 @@ def main() -> None:
             folder = WORK / "options" / f"{args.concept}-{seed}-{name}".replace(" ", "-")
             chosen = OPTIONS[name]
             given = [f"concepts={args.concept}", f"seed={seed}", *SHARED, *(f"{k}={v}" for k, v in chosen.items())]
+            given += args.overrides
             run = try_steps(folder, given, first)
             first = first or folder
             row = {"option": name, "seed": seed, "failed": run} if isinstance(run, str) else figures(run)
