@@ -26,6 +26,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     **{how: {**PLAIN_VECTOR, "select.how": how} for how in ("profile", "search")},
     "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "300"},
     "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "300"},
+    "profile, repaired": {**PLAIN_VECTOR, "select.how": "profile", "repair.steps": "300"},
     # To be held against "plain".
     "magnitude 20%": {**PLAIN_VECTOR, "build_vector.prune": "magnitude", "build_vector.keep": "0.2"},
     "dare 50%": {**PLAIN_VECTOR, "build_vector.prune": "dare", "build_vector.keep": "0.5"},
