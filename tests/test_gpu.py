@@ -14,7 +14,11 @@ from tverase.vector import TaskVector
 OTHERWISE: list[dict[str, Any]] = [
     {},
     {"invert": {"space": "states"}},
-    {"concepts": ["bomb", "skull"], "name": "bomb+skull", "finetune": {"joint": False, "control": True, "dropout": 0.1}},
+    {
+        "concepts": ["bomb", "skull"],
+        "name": "bomb+skull",
+        "finetune": {"joint": False, "control": True, "dropout": 0.1},
+    },
     {"select": {"how": "profile", "profile": {"steps": 2, "batch": 2}}, "finetune": {"l1": 0.1, "weight_decay": 1.0}},
     {"select": {"how": "search", "search": {"images": 1, "controls": 4, "removals": 1}}, "finetune": {"copies": 2}},
 ]
