@@ -27,7 +27,6 @@ from . import say
 from ._runs import WORK, inside, shipped_jury, steps_until
 
 SHARES, CONTROLS = (0.5, 0.75, 1.0), 320
-UNREPAIRED = 2.0  # the strength of which a vector that was not repaired is tried at parts
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,11 @@ def main() -> None:
         "--words", type=int, default=6, help="learned against each of half, three quarters and the whole"
     )
     parser.add_argument(
-        "--at", type=float, nargs="+", default=[0.625, 0.75, 0.875, 1.0], help="shares of the repaired strength"
+        "--at",
+        type=float,
+        nargs="+",
+        default=[0.625, 0.75, 0.875, 1.0],
+        help="shares of the repaired strength; `--` ends them",
     )
     parser.add_argument(
         "repairs", nargs="*", default=[""], metavar="KEY=VALUE[;KEY=VALUE...]", help="as in params.yaml"
@@ -87,13 +90,16 @@ def probe(folder: Path, params: Params, parts: list[float], words: int, images: 
     with inside(folder):
         model = open_model(params.model, params.runtime.device)
         vector = TaskVector.load(params.out / "repaired.safetensors")
+        if REPAIRED_AT not in vector.about:
+            print("  not repaired: no steps were asked for, or no strength of the edit erases", flush=True)
+            return
         sets = {"tune": InversionSet.load(params.out / "inversions" / "tune.safetensors")}
         tensors, _ = read_tensors(params.out / "images.safetensors")
     latents = {c.name: tensors[f"latents/{c.slug}"].to(model.device) for c in params.concept_list}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
     how = inputs, params.concept_list, shipped_jury(), params.sampling, params.seed, vocabulary()
     trial = replace(ModelTrial.of(model, vector, *how), purpose="benchmarks/repairs")
-    whole = float(vector.about.get(REPAIRED_AT, UNREPAIRED))
+    whole = float(vector.about[REPAIRED_AT])
     attack = ConceptInversion(words=words * len(SHARES))
     names = learner(trial, params.concept_list, latents, attack, params.invert, SHARES)(whole, 0)
     learned = {share: names[place * words : (place + 1) * words] for place, share in enumerate(SHARES)}
