@@ -8,16 +8,20 @@ import torch
 from torch import Tensor
 
 from tverase.adaptive import learner
+from tverase.concepts import Concept
 from tverase.files import read_tensors
-from tverase.held import held, relearned
+from tverase.held import held, learned_against, of_many_lengths
+from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
+from tverase.judges.base import shows
 from tverase.models.base import Model
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
 from tverase.repair import Learn, Lessons, repair
 from tverase.rng import generator
+from tverase.sampling import draw
 from tverase.strength import first_that_erases
-from tverase.trial import Inputs, ModelTrial
+from tverase.trial import Inputs, Jury, ModelTrial
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
@@ -49,7 +53,7 @@ def run(job: Job) -> None:
     learn, checkpoint = rounds_of(job, model, latents), job.scratch / "repair.safetensors"
     for step in repair(model, vector, alpha, lessons, settings, job.params.seed, checkpoint, learn):
         repaired = step.vector
-        job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
+        job.tell(Progress("repairing", step.number, settings.until(step.number), f"loss {step.loss:.4f}"))
     repaired.noting(**{REPAIRED_AT: str(alpha)}, repaired=str(settings.steps)).save(job.outputs["repaired"])
 
 
@@ -82,19 +86,37 @@ def inputs_of(job: Job, model: TextToImage) -> Tensor:
 
 
 def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Learn:
-    """What learns words against the model under repair, for each concept. latents: of each concept's images, by name."""
-    params, settings = job.params, job.params.repair
+    """What learns words against the model under repair, for each concept. latents: of each concept's images, by name.
+
+    A closing round finds only what brings its concept back.
+    """
+    params, settings, judges = job.params, job.params.repair, jury(job)
 
     def learn(attacked: Model, number: int) -> Tensor:
-        found = []
+        found, last = [], settings.closes(number)
         for concept in params.concept_list:
-            job.tell(Progress("learning words against it", number + 1, settings.rounds, concept.name))
+            what = "learning words against what is repaired" if last else "learning words against it"
+            job.tell(Progress(what, number + 1, settings.rounds + last * settings.closing, concept.name))
             rng = generator(params.seed, f"repair/{concept.name}/round {number}")
-            how = params.invert, settings.attack, settings.inputs
-            found.append(relearned(model, attacked, concept, latents[concept.name], *how, rng))
-        return torch.cat(found)
+            points = learned_against(
+                model, attacked, concept, latents[concept.name], params.invert, settings.attack, rng
+            )
+            if last and not brings_back(job, attacked, concept, points, judges, rng):
+                continue
+            found.append(of_many_lengths(model, concept, points, params.invert, settings.inputs, rng))
+        return torch.cat(found) if found else model.null[:0]
 
     return learn
+
+
+def brings_back(
+    job: Job, attacked: Model, concept: Concept, points: Tensor, judges: Jury, rng: torch.Generator
+) -> bool:
+    """Whether words draw their concept in more than one of a hundred images, twice `repair.look` of each."""
+    images = 2 * job.params.repair.look
+    cond = space_of(attacked, concept, job.params.invert).cond(points).repeat_interleave(images, 0)
+    drawn = draw(attacked, cond, rng, job.params.sampling)
+    return int(shows(judges.of(concept.kind), drawn, concept.name).sum()) > len(drawn) / 100
 
 
 STEP = Step(

@@ -16,7 +16,7 @@ from tverase.config import Params
 from tverase.digitrun import DigitInvert
 from tverase.errors import ConfigError
 from tverase.files import read_json
-from tverase.held import REACH, STRETCH, held, in_templates, relearned
+from tverase.held import REACH, STRETCH, held, in_templates, learned_against, of_many_lengths
 from tverase.inversion.diverse import Invert, Round, search
 from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import InversionSet
@@ -141,7 +141,8 @@ def test_what_a_repair_holds(pico: TextToImage, bomb: Concept, latents: Tensor, 
     assert kinds.shape == (3 * count, *pico.null.shape[1:])
     attack = ConceptInversion(words=2, steps=1, batch=1)
     rng = generator(0, "tests/spaces/relearned")
-    found = relearned(pico, pico, bomb, latents, settings, attack, count, rng)
+    points = learned_against(pico, pico, bomb, latents, settings, attack, rng)
+    found = of_many_lengths(pico, bomb, points, settings, count, rng)
     assert found.shape == (count, *pico.null.shape[1:])
 
 
@@ -165,7 +166,9 @@ def test_what_a_repair_holds_is_of_many_lengths(
     assert 8 < lengths.max() < REACH * 1.001
 
     attack, places = ConceptInversion(words=3, steps=1, batch=1), len(bomb.templates)
-    found = relearned(pico, pico, bomb, latents, Invert(), attack, 5 * places, generator(0, "tests/spaces/lengths"))
+    rng = generator(0, "tests/spaces/lengths")
+    points = learned_against(pico, pico, bomb, latents, Invert(), attack, rng)
+    found = of_many_lengths(pico, bomb, points, Invert(), 5 * places, rng)
     assert len(found) == 5 * places
     held_now = torch.stack(seen[-places:])
     *_, last = concept_inversion(pico, space, "bomb", latents, attack, generator(0, "tests/spaces/lengths"))

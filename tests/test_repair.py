@@ -135,7 +135,7 @@ def test_what_a_round_finds_is_held_and_survives_a_stop(
     pico: TextToImage, vector: TaskVector, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 3)
-    settings, kept = SETTINGS.model_copy(update={"steps": 6, "rounds": 2}), tmp_path / "kept.safetensors"
+    settings, kept = SETTINGS.model_copy(update={"steps": 6, "rounds": 2, "closing": 0}), tmp_path / "kept.safetensors"
     asked: list[int] = []
 
     def learn(model: Model, number: int) -> Tensor:
@@ -153,9 +153,48 @@ def test_what_a_round_finds_is_held_and_survives_a_stop(
     assert all(torch.equal(change, rest.delta[key]) for key, change in whole.delta.items())
 
 
+@pytest.mark.parametrize(("closes", "steps", "asked"), [(0, 4, [0, 1]), (1, 7, [0, 1, 2]), (9, 10, [0, 1, 2])])
+def test_closing_rounds_go_on_until_one_finds_nothing(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons, closes: int, steps: int, asked: list[int]
+) -> None:
+    """One round on the way, two closing ones at most, of three steps each."""
+    settings, seen = SETTINGS.model_copy(update={"steps": 4, "rounds": 1, "closing": 2, "more": 3}), list[int]()
+
+    def learn(model: Model, number: int) -> Tensor:
+        seen.append(number)
+        return pico.encode(["a bomb"]) if number <= closes else pico.null[:0]
+
+    numbers = [step.number for step in repair(pico, vector, ALPHA, lessons, settings, 0, None, learn)]
+    assert (numbers, seen) == ([*range(1, steps + 1)], asked)
+    assert [settings.until(number) for number in numbers] == [4] * 4 + [7] * (steps > 4) * 3 + [10] * (steps > 7) * 3
+    assert [settings.rate(step) / settings.lr for step in (0, 2, 3, 4, 7)] == [1, 1, 0.5, 0.5, 0.5]
+
+
+def test_a_closing_round_survives_a_stop(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 3)
+    settings = SETTINGS.model_copy(update={"steps": 2, "rounds": 0, "closing": 2, "more": 2})
+    kept, asked = tmp_path / "kept.safetensors", list[int]()
+
+    def learn(model: Model, number: int) -> Tensor:
+        asked.append(number)
+        return pico.encode([f"a {number}"])
+
+    whole = last(list(repair(pico, vector, ALPHA, lessons, settings, 0, None, learn)))
+    for step in repair(pico, vector, ALPHA, lessons, settings, 0, kept, learn):
+        if step.number == 4:
+            break
+    rest = list(repair(pico, vector, ALPHA, lessons, settings, 0, kept, learn))
+    assert (asked, [step.number for step in rest]) == ([0, 1, 0, 1], [4, 5, 6])
+    assert all(torch.equal(change, last(rest).delta[key]) for key, change in whole.delta.items())
+
+
 def test_rounds_attack_shares_of_the_change_so_far(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
-    """The whole of it, half of it, the whole again."""
-    settings = SETTINGS.model_copy(update={"steps": 4, "rounds": 3, "attacked": (1.0, 0.5), "lr": 1e-12})
+    """The whole of it, half of it, the whole again; closing rounds the whole."""
+    settings = SETTINGS.model_copy(
+        update={"steps": 4, "rounds": 3, "attacked": (1.0, 0.5), "lr": 1e-12, "closing": 2, "more": 1}
+    )
     seen = list[float]()
 
     def learn(model: Model, number: int) -> Tensor:
@@ -164,7 +203,7 @@ def test_rounds_attack_shares_of_the_change_so_far(pico: TextToImage, vector: Ta
         return pico.encode(["a"])
 
     list(repair(pico, vector, ALPHA, lessons, settings, 0, None, learn))
-    assert seen == [1.0, 0.5, 1.0]
+    assert seen == [1.0, 0.5, 1.0, 1.0, 1.0]
 
 
 def test_a_repair_of_no_steps_yields_nothing(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:

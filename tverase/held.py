@@ -34,27 +34,31 @@ def held(
     return torch.cat([in_turn(kind, count) for kind in kinds])
 
 
-def relearned(
+def learned_against(
     model: TextToImage,
     attacked: Model,
     concept: Concept,
     latents: Tensor,
     settings: Invert,
     attack: ConceptInversion,
-    count: int,
     rng: torch.Generator,
 ) -> Tensor:
-    """Words learned against `attacked`, of many lengths in many templates, or states (count, T, D).
+    """Words that are learned against `attacked` (K, E), or states. model: has the text encoder."""
+    space = space_of(model, concept, settings)
+    *_, last = concept_inversion(attacked, space, concept.noun, latents, attack, rng)
+    return last.points.detach()
 
-    model: has the text encoder.
-    """
-    *_, last = concept_inversion(attacked, space_of(model, concept, settings), concept.noun, latents, attack, rng)
-    found, spaces = last.points.detach(), spaces_of(model, concept, settings)
+
+def of_many_lengths(
+    model: TextToImage, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
+) -> Tensor:
+    """Words that were learned (K, E), of many lengths in many templates, or states (count, T, D)."""
+    spaces = spaces_of(model, concept, settings)
     (low, high), each = STRETCH, -(-count // len(spaces))
     # Turn after turn goes on where the last one ended, so that every word comes in many templates.
-    turns = torch.split(in_turn(torch.arange(len(found)), each * len(spaces)), each)
+    turns = torch.split(in_turn(torch.arange(len(points)), each * len(spaces)), each)
     lengths = low + (high - low) * torch.rand(len(spaces), each, 1, generator=rng)
-    kinds = [s.cond(s.stretched(found[turn], length)) for s, turn, length in zip(spaces, turns, lengths, strict=True)]
+    kinds = [s.cond(s.stretched(points[turn], length)) for s, turn, length in zip(spaces, turns, lengths, strict=True)]
     return torch.cat(kinds).detach()[:count]
 
 

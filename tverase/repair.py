@@ -43,20 +43,49 @@ class Repair(Settings):
     silent: float = 0.15  # share of samples without a caption
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
-    attack: ConceptInversion = ConceptInversion(words=8, steps=40)
+    attack: ConceptInversion = ConceptInversion(words=8)
     # The share of what has to stay away that is from rounds, once there is one.
     learned: float = Field(default=0.5, ge=0, le=1)
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
+    # Closing rounds attack what has come out: if that brings a concept back, it is held as well, for `more` steps, and what
+    # comes out then is attacked anew. The first that brings nothing back is the last.
+    closing: NonNegativeInt = 3
+    more: PositiveInt = 100
 
     def round_at(self, step: int) -> int | None:
-        """The round that is due before `step`, evenly spread over the steps."""
-        return next((number for number in range(self.rounds) if self.due(number) == step), None)
+        """The round that is due before `step`: spread evenly over the steps, the closing ones after them."""
+        return next((number for number in range(self.rounds + self.closing) if self.due(number) == step), None)
 
     def due(self, number: int) -> int:
         """The step before which a round is due."""
+        if self.closes(number):
+            return self.steps + self.more * (number - self.rounds)
         return self.steps * (number + 1) // (self.rounds + 1)
+
+    def closes(self, number: int) -> bool:
+        """Whether a round is a closing one."""
+        return number >= self.rounds
+
+    def share(self, number: int) -> float:
+        """The share of the change that a round attacks."""
+        return 1.0 if self.closes(number) else self.attacked[number % len(self.attacked)]
+
+    @property
+    def longest(self) -> int:
+        """The steps of a repair whose closing rounds all find something."""
+        return self.steps + self.more * self.closing if self.steps else 0
+
+    def until(self, step: int) -> int:
+        """The step before which nothing can end what `step` (from 1 on) belongs to."""
+        return self.steps - (-max(0, step - self.steps) // self.more) * self.more
+
+    def rate(self, step: int) -> float:
+        """The learning rate: falling to nothing over the second half of the steps, and from a half over each `more`."""
+        if step < self.steps:
+            return self.lr * min(1.0, 2 * (1 - step / self.steps))
+        return self.lr * (1 - (step - self.steps) % self.more / self.more) / 2
 
 
 @dataclass(frozen=True)
@@ -75,7 +104,7 @@ class Lessons:
         return replace(self, learned=found if self.learned is None else torch.cat([self.learned, found]))
 
 
-# (model as it is, number of the round) -> conditionings (M, T, D) that bring a concept back
+# (model as it is, number of the round) -> conditionings (M, T, D) that bring a concept back; none in a closing round ends it
 Learn = Callable[[Model, int], Tensor]
 
 
@@ -101,7 +130,7 @@ def repair(
     """Yields what there is after each step. model: the base. With `checkpoint` it resumes exactly.
 
     alpha: the strength of the edit that is repaired; the repaired vector is scaled back by it.
-    learn: asked at each round; what it finds has to stay away from then on.
+    learn: asked at each round; what it finds has to stay away from then on. Without it there are no closing rounds.
     """
     base = model.weights()
     edited, begun = vector.apply(base, alpha), vector.apply(base, settings.start * alpha)
@@ -111,17 +140,22 @@ def repair(
     student = model.with_weights({**edited, **training.parameters})
     if checkpoint is not None:
         lessons = _with_rounds(lessons, settings, training.step, checkpoint)
-    while training.step < settings.steps:
+    end = settings.longest if learn is not None else settings.steps
+    while training.step < end:
         if learn is not None and (number := settings.round_at(training.step)) is not None:
-            share = settings.attacked[number % len(settings.attacked)]
-            found = learn(model.with_weights({**edited, **mixed(base, training.average, share)}), number)
+            now = mixed(base, training.average, settings.share(number))
+            found = learn(model.with_weights({**edited, **now}), number)
+            if settings.closes(number) and not len(found):
+                return
             lessons = lessons.holding(found)
             if checkpoint is not None:
                 write_tensors({"cond": found}, _round_path(checkpoint, number))
         loss = _loss(student, teachers, lessons, settings, generator(seed, f"repair/{training.step}"))
-        rate = settings.lr * min(1.0, 2 * (1 - training.step / settings.steps))
-        value = training.advance(loss, rate, warm_average(training.step, 0.99))
-        training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
+        short = training.step >= settings.steps
+        value = training.advance(
+            loss, settings.rate(training.step), warm_average(training.step, 0.97 if short else 0.99)
+        )
+        training.leave(checkpoint, CHECKPOINT_EVERY, end)
         delta = {key: (base[key] - weight) / alpha for key, weight in training.average.items()}
         yield Repaired(training.step, value, TaskVector(delta, vector.base, vector.about))
 
@@ -162,7 +196,7 @@ def _swapped(cond: Tensor, other: Tensor, share: float, rng: torch.Generator) ->
 
 def _with_rounds(lessons: Lessons, settings: Repair, step: int, checkpoint: Path) -> Lessons:
     """With what the rounds before `step` had found when the repair was stopped."""
-    for number in range(settings.rounds):
+    for number in range(settings.rounds + settings.closing):
         if settings.due(number) < step and (path := _round_path(checkpoint, number)).exists():
             lessons = lessons.holding(read_tensors(path)[0]["cond"])
     return lessons
