@@ -92,7 +92,7 @@ def test_a_round_that_finds_nothing_leaves_the_strength_as_it_is() -> None:
 def test_of_a_repaired_vector_the_first_strength_that_stands_ends_the_descent() -> None:
     trial = Scripted(world())
     learn = Learner(trial, always(0.0))
-    *_, found = search_strength(trial, ["v"], ["w"], Strength(margin=0), learn=learn, repaired=4.0)
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(margin=0, least=0), learn=learn, repaired=4.0)
     assert [(t.alpha, t.role) for t in found.tested] == [
         (4.0, "tune"),
         (2.0, "tune"),
@@ -131,8 +131,20 @@ def test_the_climb_goes_towards_the_first_guess_of_the_settings() -> None:
     assert learn.asked[1] - start == pytest.approx((4.0 - start) / 2, abs=0.125)
 
 
-@pytest.mark.parametrize(("margin", "alpha"), [(0.0, 1.75), (0.5, 2.875), (0.55, 3.0), (1.0, 4.0)])
-def test_a_margin_goes_towards_the_strength_that_was_repaired(margin: float, alpha: float) -> None:
+@pytest.mark.parametrize(
+    ("margin", "least", "alpha"),
+    [
+        (0.0, 0.0, 1.75),
+        (0.0, 0.4, 1.75),  # as strong already
+        (0.5, 0.0, 2.875),
+        (0.55, 0.0, 3.0),
+        (0.25, 0.75, 3.0),
+        (0.0, 0.76, 3.125),
+        (0.75, 0.75, 3.5),
+        (1.0, 0.0, 4.0),
+    ],
+)
+def test_a_margin_goes_towards_the_strength_that_was_repaired(margin: float, least: float, alpha: float) -> None:
     """From the smallest strength that stands, upwards on the grid; the control is that of the strength with its margin."""
     weighed: list[float] = []
 
@@ -142,16 +154,18 @@ def test_a_margin_goes_towards_the_strength_that_was_repaired(margin: float, alp
 
     trial = Scripted(world(), kept=kept)
     learn = Learner(trial, falling(1.6, 0.02))
-    *_, found = search_strength(trial, ["v"], ["w"], Strength(margin=margin, first=2.0), 4.0, learn, 4.0)
+    settings = Strength(margin=margin, least=least, first=2.0)
+    *_, found = search_strength(trial, ["v"], ["w"], settings, 4.0, learn, 4.0)
     assert (found.alpha, found.safe_alpha) == (alpha, 1.75)
     assert weighed == [0.0, alpha]
-    assert ("1.75 is the smallest alpha" in found.reason) == (margin > 0)
+    assert ("1.75 is the smallest alpha" in found.reason) == (alpha > 1.75)
 
 
 def test_a_margin_that_costs_too_much_is_left_out() -> None:
     trial = Scripted(world(), kept=lambda at: 0.95 if at < 1.5 else 0.4)
     *_, found = search_strength(trial, ["v"], ["w"], Strength(delta=0.25), 4.0, None, 4.0)
-    *_, bare = search_strength(Scripted(world(), kept=trial.kept), ["v"], ["w"], Strength(margin=0), 4.0, None, 4.0)
+    without, same = Strength(margin=0, least=0), Scripted(world(), kept=trial.kept)
+    *_, bare = search_strength(same, ["v"], ["w"], without, 4.0, None, 4.0)
     assert found.alpha == found.safe_alpha == bare.alpha
     assert found.images == bare.images + Strength().control_images  # the margin was tried
     assert found.reason == bare.reason == "the smallest alpha that meets both bounds"

@@ -39,6 +39,9 @@ class Strength(Settings):
     # Added to what is found, in shares of the way up to the strength that was repaired, if one was: words that no search has
     # learned fail there more often, and the rest loses a little more. 0 is the smallest strength itself.
     margin: float = Field(default=0.25, ge=0, le=1)
+    # With the margin it is no less than this share of the strength that was repaired: the weakest strengths that stand have
+    # only been lucky in what was learned against them, and the rest hardly gains by them. 0 is no such floor.
+    least: float = Field(default=0.75, ge=0, le=1)
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6

@@ -144,14 +144,15 @@ class _Search:
         alpha = self._with_margin(found)
         curve, fault = self._kept(found, alpha)
         if fault and alpha > found:
-            self.curve, alpha = replace(self.curve, images=curve.images), found
+            alpha = found
+            self.curve = replace(self.curve, images=curve.images)
             curve, fault = self._kept(found, alpha)
         if fault:
             return replace(curve, reason=fault)
         reason = "the smallest alpha that meets both bounds"
         if alpha > found:
             way = f"{self.settings.margin:.0%} of the way up to the strength that was repaired, {self.repaired:g}"
-            reason = f"{found:g} is {reason}; added is a margin of {way}"
+            reason = f"{found:g} is {reason}; added is a margin of {way}, at least to {self.settings.least:.0%} of it"
         return replace(curve, alpha=alpha, reason=reason)
 
     def _with_margin(self, found: float) -> float:
@@ -159,7 +160,7 @@ class _Search:
         if self.repaired is None or self.repaired <= found or not self.last.safe:
             return found
         unit = self.settings.resolution
-        wanted = found + self.settings.margin * (self.repaired - found)
+        wanted = max(found + self.settings.margin * (self.repaired - found), self.settings.least * self.repaired)
         return min(self.top, math.ceil(wanted / unit - 1e-9)) * unit if wanted > found else found
 
     def _kept(self, found: float, alpha: float) -> tuple[StrengthCurve, str]:
