@@ -1,7 +1,7 @@
 """The vector, repaired: it erases as before and does less harm."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -92,31 +92,32 @@ def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Le
     """
     params, settings, judges = job.params, job.params.repair, jury(job)
 
-    def learn(attacked: Model, number: int) -> Tensor:
-        found, last = [], settings.closes(number)
+    def learn(at: Callable[[float], Model], number: int) -> Tensor:
+        rows, last = [], settings.closes(number)
         for concept in params.concept_list:
             what = "learning words against what is repaired" if last else "learning words against it"
             job.tell(Progress(what, number + 1, settings.rounds + last * settings.closing, concept.name))
             rng = generator(params.seed, f"repair/{concept.name}/round {number}")
-            points = learned_against(
-                model, attacked, concept, latents[concept.name], params.invert, settings.attack, rng
-            )
-            if last and not brings_back(job, attacked, concept, points, judges, rng):
-                continue
-            found.append(of_many_lengths(model, concept, points, params.invert, settings.inputs, rng))
-        return torch.cat(found) if found else model.null[:0]
+            how = concept, latents[concept.name], params.invert, settings.attack, rng
+            points = torch.cat([learned_against(model, at(share), *how) for share in settings.shares(number)])
+            if last:
+                points = points[bringing_back(job, at(1.0), concept, points, judges, rng)]
+            if len(points):
+                rows.append(of_many_lengths(model, concept, points, params.invert, settings.inputs, rng))
+        return torch.cat(rows) if rows else model.null[:0]
 
     return learn
 
 
-def brings_back(
+def bringing_back(
     job: Job, attacked: Model, concept: Concept, points: Tensor, judges: Jury, rng: torch.Generator
-) -> bool:
-    """Whether words draw their concept in more than one of a hundred images, twice `repair.look` of each."""
+) -> Tensor:
+    """Which words (K, E) draw their concept in more than a twentieth of images, twice `repair.look` of each: bool (K,)."""
     images = 2 * job.params.repair.look
     cond = space_of(attacked, concept, job.params.invert).cond(points).repeat_interleave(images, 0)
-    drawn = draw(attacked, cond, rng, job.params.sampling)
-    return int(shows(judges.of(concept.kind), drawn, concept.name).sum()) > len(drawn) / 100
+    drawn = draw(attacked, cond.detach(), rng, job.params.sampling)
+    seen = shows(judges.of(concept.kind), drawn, concept.name).view(len(points), images)
+    return (seen.sum(1) > images / 20).to(points.device)
 
 
 STEP = Step(

@@ -1,6 +1,6 @@
 """Repair gives back what the edit took from everything else, and leaves what it took from the concept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def test_what_a_round_finds_is_held_and_survives_a_stop(
     settings, kept = SETTINGS.model_copy(update={"steps": 6, "rounds": 2, "closing": 0}), tmp_path / "kept.safetensors"
     asked: list[int] = []
 
-    def learn(model: Model, number: int) -> Tensor:
+    def learn(at: Callable[[float], Model], number: int) -> Tensor:
         asked.append(number)
         return pico.encode([f"a {number}"] * 8)
 
@@ -160,7 +160,7 @@ def test_closing_rounds_go_on_until_one_finds_nothing(
     """One round on the way, two closing ones at most, of three steps each."""
     settings, seen = SETTINGS.model_copy(update={"steps": 4, "rounds": 1, "closing": 2, "more": 3}), list[int]()
 
-    def learn(model: Model, number: int) -> Tensor:
+    def learn(at: Callable[[float], Model], number: int) -> Tensor:
         seen.append(number)
         return pico.encode(["a bomb"]) if number <= closes else pico.null[:0]
 
@@ -177,7 +177,7 @@ def test_a_closing_round_survives_a_stop(
     settings = SETTINGS.model_copy(update={"steps": 2, "rounds": 0, "closing": 2, "more": 2})
     kept, asked = tmp_path / "kept.safetensors", list[int]()
 
-    def learn(model: Model, number: int) -> Tensor:
+    def learn(at: Callable[[float], Model], number: int) -> Tensor:
         asked.append(number)
         return pico.encode([f"a {number}"])
 
@@ -190,20 +190,35 @@ def test_a_closing_round_survives_a_stop(
     assert all(torch.equal(change, last(rest).delta[key]) for key, change in whole.delta.items())
 
 
-def test_rounds_attack_shares_of_the_change_so_far(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
-    """The whole of it, half of it, the whole again; closing rounds the whole."""
-    settings = SETTINGS.model_copy(
-        update={"steps": 4, "rounds": 3, "attacked": (1.0, 0.5), "lr": 1e-12, "closing": 2, "more": 1}
-    )
-    seen = list[float]()
+def test_a_share_of_the_change_so_far_can_be_attacked(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    settings, seen = SETTINGS.model_copy(update={"steps": 2, "rounds": 1, "lr": 1e-12, "closing": 0}), list[float]()
 
-    def learn(model: Model, number: int) -> Tensor:
-        moved = TaskVector.between(pico.weights(), model.weights()).norm()
-        seen.append(round(float(moved / (ALPHA * vector.norm())), 2))
+    def learn(at: Callable[[float], Model], number: int) -> Tensor:
+        for share in (0.0, 0.5, 1.0):
+            moved = TaskVector.between(pico.weights(), at(share).weights()).norm()
+            seen.append(round(float(moved / (ALPHA * vector.norm())), 2))
         return pico.encode(["a"])
 
     list(repair(pico, vector, ALPHA, lessons, settings, 0, None, learn))
-    assert seen == [1.0, 0.5, 1.0, 1.0, 1.0]
+    assert seen == [0.0, 0.5, 1.0]
+
+
+def test_rounds_attack_one_share_in_turn_and_closing_ones_all() -> None:
+    settings = Repair(rounds=3, attacked=(0.5, 1.0), closing=2)
+    assert [settings.shares(number) for number in range(5)] == [(0.5,), (1.0,), (0.5,), (0.5, 1.0), (0.5, 1.0)]
+
+
+def test_what_a_closing_round_finds_is_half_of_all_that_was_learned(lessons: Lessons) -> None:
+    one, two, three = (torch.full((n, *lessons.concept_cond.shape[1:]), float(n)) for n in (1, 2, 3))
+    before = lessons.holding(one, closing=False).holding(three, closing=False)
+    after = before.holding(two, closing=True)
+    assert before.learned is not None
+    assert after.learned is not None
+    assert before.learned[:, 0, 0].tolist() == [1, 3, 3, 3]
+    assert after.learned[:, 0, 0].tolist() == [1, 3, 3, 3, 2, 2, 2, 2]
+    first = lessons.holding(two, closing=True).learned
+    assert first is not None
+    assert len(first) == 2
 
 
 def test_a_repair_of_no_steps_yields_nothing(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:

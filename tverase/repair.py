@@ -16,7 +16,7 @@ from .attacks.concept_inversion import ConceptInversion
 from .files import read_tensors, write_tensors
 from .finetune import CHECKPOINT_EVERY
 from .losses import min_snr_weight, random_timesteps
-from .models.base import Model, repeated
+from .models.base import Model, in_turn, repeated
 from .rng import generator
 from .settings import Settings
 from .training import Training, warm_average
@@ -49,8 +49,9 @@ class Repair(Settings):
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
-    # Closing rounds attack what has come out: if that brings a concept back, it is held as well, for `more` steps, and what
-    # comes out then is attacked anew. The first that brings nothing back is the last.
+    # Closing rounds attack what has come out, by as many words against each of those shares. What draws its concept from the
+    # whole of it in more than a twentieth of images, twice `look` of each, is held for `more` steps, and what comes out then
+    # is attacked anew. The first round that brings nothing back is the last.
     closing: NonNegativeInt = 3
     more: PositiveInt = 100
 
@@ -68,9 +69,9 @@ class Repair(Settings):
         """Whether a round is a closing one."""
         return number >= self.rounds
 
-    def share(self, number: int) -> float:
-        """The share of the change that a round attacks."""
-        return 1.0 if self.closes(number) else self.attacked[number % len(self.attacked)]
+    def shares(self, number: int) -> tuple[float, ...]:
+        """The shares of the change that a round attacks."""
+        return self.attacked if self.closes(number) else (self.attacked[number % len(self.attacked)],)
 
     @property
     def longest(self) -> int:
@@ -98,14 +99,19 @@ class Lessons:
     concept_cond: Tensor
     learned: Tensor | None = None  # (L, T, D), more inputs that have to stay away: what the rounds have found
 
-    def holding(self, found: Tensor) -> "Lessons":
-        """With more inputs that have to stay away."""
-        found = found.to(self.concept_cond.device)
-        return replace(self, learned=found if self.learned is None else torch.cat([self.learned, found]))
+    def holding(self, found: Tensor, *, closing: bool) -> "Lessons":
+        """With more inputs that have to stay away; from a closing round they are half of all that was learned."""
+        known, found = self.learned, found.to(self.concept_cond.device)
+        if known is None:
+            return replace(self, learned=found)
+        return replace(
+            self, learned=torch.cat([known, in_turn(found, max(len(known), len(found))) if closing else found])
+        )
 
 
-# (model as it is, number of the round) -> conditionings (M, T, D) that bring a concept back; none in a closing round ends it
-Learn = Callable[[Model, int], Tensor]
+# (the model with a share of the change so far, number of the round) -> conditionings (M, T, D) that bring a concept back; none
+# in a closing round ends the repair
+Learn = Callable[[Callable[[float], Model], int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -141,13 +147,16 @@ def repair(
     if checkpoint is not None:
         lessons = _with_rounds(lessons, settings, training.step, checkpoint)
     end = settings.longest if learn is not None else settings.steps
+
+    def at(share: float) -> Model:
+        return model.with_weights({**edited, **mixed(base, training.average, share)})
+
     while training.step < end:
         if learn is not None and (number := settings.round_at(training.step)) is not None:
-            now = mixed(base, training.average, settings.share(number))
-            found = learn(model.with_weights({**edited, **now}), number)
+            found = learn(at, number)
             if settings.closes(number) and not len(found):
                 return
-            lessons = lessons.holding(found)
+            lessons = lessons.holding(found, closing=settings.closes(number))
             if checkpoint is not None:
                 write_tensors({"cond": found}, _round_path(checkpoint, number))
         loss = _loss(student, teachers, lessons, settings, generator(seed, f"repair/{training.step}"))
@@ -198,7 +207,7 @@ def _with_rounds(lessons: Lessons, settings: Repair, step: int, checkpoint: Path
     """With what the rounds before `step` had found when the repair was stopped."""
     for number in range(settings.rounds + settings.closing):
         if settings.due(number) < step and (path := _round_path(checkpoint, number)).exists():
-            lessons = lessons.holding(read_tensors(path)[0]["cond"])
+            lessons = lessons.holding(read_tensors(path)[0]["cond"], closing=settings.closes(number))
     return lessons
 
 
