@@ -29,7 +29,7 @@ STEP = Step(
     sections=("concepts", "erase", "search_strength"),
     inputs=lambda params: {
         "model": model_path(params),
-        "vector": params.out / "repaired.safetensors",
+        "vector": params.out / "mended.safetensors",
         "strength": params.out / "strength.json",
     },
     outputs=lambda params: {"erased": params.out / "erased", "tau": params.out / "tau.safetensors"},

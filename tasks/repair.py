@@ -1,27 +1,24 @@
-"""The vector, repaired: it erases as before and does less harm."""
+"""The vector, repaired: it erases as before and does less harm; and the words that were learned on the way."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tverase.adaptive import learner
-from tverase.concepts import Concept
-from tverase.files import read_tensors
+from tverase.files import read_tensors, write_tensors
 from tverase.held import held, learned_against, of_many_lengths
-from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
-from tverase.judges.base import shows
 from tverase.models.base import Model
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
 from tverase.repair import Learn, Lessons, repair
 from tverase.rng import generator
-from tverase.sampling import draw
 from tverase.strength import first_that_erases
-from tverase.trial import Inputs, Jury, ModelTrial
+from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
@@ -41,20 +38,20 @@ def run(job: Job) -> None:
     settings, model, vector = job.params.repair, base_model(job), TaskVector.load(job.inputs["vector"])
     alpha = None
     if settings.steps:
-        images, about = read_tensors(job.inputs["images"])
-        latents = concept_latents(job, images, model)
+        latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
         alpha = settings.alpha or that_erases(job, model, vector, latents)
     if alpha is None:
         vector.noting(repaired="0").save(job.outputs["repaired"])
+        write_tensors({}, job.outputs["learned"])
         return
-    prompts = model.encode(json.loads(about[CONTROL_PROMPTS]))
-    control = images["latents/control"].to(model.device), prompts
-    lessons = Lessons(*control, torch.cat(list(latents.values())), inputs_of(job, model))
+    lessons = lessons_of(job, model)
     learn, checkpoint = rounds_of(job, model, latents), job.scratch / "repair.safetensors"
     for step in repair(model, vector, alpha, lessons, settings, job.params.seed, checkpoint, learn):
         repaired = step.vector
-        job.tell(Progress("repairing", step.number, settings.until(step.number), f"loss {step.loss:.4f}"))
+        job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
     repaired.noting(**{REPAIRED_AT: str(alpha)}, repaired=str(settings.steps)).save(job.outputs["repaired"])
+    rounds = [read_tensors(_found_path(job, number))[0] for number in range(settings.rounds)]
+    write_tensors({name: torch.cat([found[name] for found in rounds]) for name in latents}, job.outputs["learned"])
 
 
 def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]) -> float | None:
@@ -74,50 +71,48 @@ def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mappi
     return found
 
 
-def inputs_of(job: Job, model: TextToImage) -> Tensor:
-    """What has to stay away: names, compositions and embeddings that tune, of every concept."""
+def lessons_of(job: Job, model: TextToImage) -> Lessons:
+    """What the teachers teach by: control images with their prompts, the concepts' images, and what has to stay away.
+
+    That are names, compositions and embeddings that tune, of every concept.
+    """
     params, found = job.params, InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
+    images, about = read_tensors(job.inputs["images"])
     inputs = []
     for concept in params.concept_list:
         rng = generator(params.seed, f"repair/{concept.name}")
         points = found.accepted(concept.name).points.to(model.device)
         inputs.append(held(model, concept, points, params.invert, params.repair.inputs, rng))
-    return torch.cat(inputs)
+    prompts = model.encode(json.loads(about[CONTROL_PROMPTS]))
+    latents = concept_latents(job, images, model)
+    return Lessons(
+        images["latents/control"].to(model.device), prompts, torch.cat(list(latents.values())), torch.cat(inputs)
+    )
 
 
 def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Learn:
     """What learns words against the model under repair, for each concept. latents: of each concept's images, by name.
 
-    A closing round finds only what brings its concept back.
+    The words of a round stay in the job's scratch folder.
     """
-    params, settings, judges = job.params, job.params.repair, jury(job)
+    params, settings = job.params, job.params.repair
 
-    def learn(at: Callable[[float], Model], number: int) -> Tensor:
-        rows, last = [], settings.closes(number)
+    def learn(attacked: Model, number: int) -> Tensor:
+        rows, words = [], {}
         for concept in params.concept_list:
-            what = "learning words against what is repaired" if last else "learning words against it"
-            job.tell(Progress(what, number + 1, settings.rounds + last * settings.closing, concept.name))
+            job.tell(Progress("learning words against it", number + 1, settings.rounds, concept.name))
             rng = generator(params.seed, f"repair/{concept.name}/round {number}")
             how = concept, latents[concept.name], params.invert, settings.attack, rng
-            points = torch.cat([learned_against(model, at(share), *how) for share in settings.shares(number)])
-            if last:
-                points = points[bringing_back(job, at(1.0), concept, points, judges, rng)]
-            if len(points):
-                rows.append(of_many_lengths(model, concept, points, params.invert, settings.inputs, rng))
-        return torch.cat(rows) if rows else model.null[:0]
+            points = words[concept.name] = learned_against(model, attacked, *how)
+            rows.append(of_many_lengths(model, concept, points, params.invert, settings.inputs, rng))
+        write_tensors(words, _found_path(job, number))
+        return torch.cat(rows)
 
     return learn
 
 
-def bringing_back(
-    job: Job, attacked: Model, concept: Concept, points: Tensor, judges: Jury, rng: torch.Generator
-) -> Tensor:
-    """Which words (K, E) draw their concept in more than a twentieth of images, twice `repair.look` of each: bool (K,)."""
-    images = 2 * job.params.repair.look
-    cond = space_of(attacked, concept, job.params.invert).cond(points).repeat_interleave(images, 0)
-    drawn = draw(attacked, cond.detach(), rng, job.params.sampling)
-    seen = shows(judges.of(concept.kind), drawn, concept.name).view(len(points), images)
-    return (seen.sum(1) > images / 20).to(points.device)
+def _found_path(job: Job, number: int) -> Path:
+    return job.scratch / f"words-{number}.safetensors"
 
 
 STEP = Step(
@@ -130,7 +125,10 @@ STEP = Step(
         "inversions": params.out / "inversions",
         **judge_paths(params),
     },
-    outputs=lambda params: {"repaired": params.out / "repaired.safetensors"},
+    outputs=lambda params: {
+        "repaired": params.out / "repaired.safetensors",
+        "learned": params.out / "learned.safetensors",  # the words of its rounds, by concept
+    },
     run=run,
     code=(
         "tverase.repair", "tverase.adaptive", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",

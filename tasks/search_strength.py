@@ -12,12 +12,16 @@ from tverase.world.vocabulary import vocabulary
 
 from ._common import base_model, concept_latents, judge_paths, jury, model_path
 from ._main import main
+from ._mending import mender
 from ._step import Job, Step
 from .repair import REPAIRED_AT
 
 
 def run(job: Job) -> None:
-    """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people."""
+    """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people.
+
+    Where such words draw a concept at every strength, the vector is repaired once more.
+    """
     params, settings, model = job.params, job.params.search_strength, base_model(job)
     vector = TaskVector.load(job.inputs["vector"])
     sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
@@ -26,14 +30,16 @@ def run(job: Job) -> None:
         model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
     )
     repaired = float(vector.about[REPAIRED_AT]) if REPAIRED_AT in vector.about else None
+    mend = mender(job, model, trial, repaired) if repaired is not None and settings.mends else None
     latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert, settings.attacked)
     names = inputs.names["tune"], inputs.names["validate"]
-    for curve in search_strength(trial, *names, settings, learn=learn, repaired=repaired):
+    for curve in search_strength(trial, *names, settings, learn=learn, repaired=repaired, mend=mend):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
         job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))
     curve = frontier(trial, curve, inputs, settings, job.tell)
+    trial.vector.noting(mended=str(curve.mends)).save(job.outputs["vector"])
     write_json(job.outputs["strength"], {**curve.as_dict(), "evaluations": job.meter.evaluations})
     write_text(job.outputs["curve"], curve.as_csv())
 
@@ -53,20 +59,27 @@ def require_alpha(answer: dict[str, object], when: str) -> float:
 
 STEP = Step(
     name="search_strength",
-    sections=("seed", "concepts", "sampling", "invert", "search_strength"),
+    sections=("seed", "concepts", "sampling", "invert", "repair", "search_strength"),
     inputs=lambda params: {
         "model": model_path(params),
         "images": params.out / "images.safetensors",
+        "selected": params.out / "selected.safetensors",
         "vector": params.out / "repaired.safetensors",
+        "learned": params.out / "learned.safetensors",
         "inversions": params.out / "inversions",
         **judge_paths(params),
     },
-    outputs=lambda params: {"strength": params.out / "strength.json", "curve": params.out / "curve.csv"},
+    outputs=lambda params: {
+        "vector": params.out / "mended.safetensors",  # the one that was repaired, unless it had to be once more
+        "strength": params.out / "strength.json",
+        "curve": params.out / "curve.csv",
+    },
     run=run,
     code=(
         "tverase.strength", "tverase.strength_search", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
         "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
         "tverase.concepts", "tverase.sampling", "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
+        "tverase.repair", "tverase.held", "tverase.vector", "tverase.training",
     ),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Repair gives back what the edit took from everything else, and leaves what it took from the concept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,10 +135,10 @@ def test_what_a_round_finds_is_held_and_survives_a_stop(
     pico: TextToImage, vector: TaskVector, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 3)
-    settings, kept = SETTINGS.model_copy(update={"steps": 6, "rounds": 2, "closing": 0}), tmp_path / "kept.safetensors"
+    settings, kept = SETTINGS.model_copy(update={"steps": 6, "rounds": 2}), tmp_path / "kept.safetensors"
     asked: list[int] = []
 
-    def learn(at: Callable[[float], Model], number: int) -> Tensor:
+    def learn(model: Model, number: int) -> Tensor:
         asked.append(number)
         return pico.encode([f"a {number}"] * 8)
 
@@ -153,72 +153,18 @@ def test_what_a_round_finds_is_held_and_survives_a_stop(
     assert all(torch.equal(change, rest.delta[key]) for key, change in whole.delta.items())
 
 
-@pytest.mark.parametrize(("closes", "steps", "asked"), [(0, 4, [0, 1]), (1, 7, [0, 1, 2]), (9, 10, [0, 1, 2])])
-def test_closing_rounds_go_on_until_one_finds_nothing(
-    pico: TextToImage, vector: TaskVector, lessons: Lessons, closes: int, steps: int, asked: list[int]
-) -> None:
-    """One round on the way, two closing ones at most, of three steps each."""
-    settings, seen = SETTINGS.model_copy(update={"steps": 4, "rounds": 1, "closing": 2, "more": 3}), list[int]()
+def test_rounds_attack_shares_of_the_change_so_far(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
+    """The whole of it, half of it, the whole again."""
+    settings = SETTINGS.model_copy(update={"steps": 4, "rounds": 3, "attacked": (1.0, 0.5), "lr": 1e-12})
+    seen = list[float]()
 
-    def learn(at: Callable[[float], Model], number: int) -> Tensor:
-        seen.append(number)
-        return pico.encode(["a bomb"]) if number <= closes else pico.null[:0]
-
-    numbers = [step.number for step in repair(pico, vector, ALPHA, lessons, settings, 0, None, learn)]
-    assert (numbers, seen) == ([*range(1, steps + 1)], asked)
-    assert [settings.until(number) for number in numbers] == [4] * 4 + [7] * (steps > 4) * 3 + [10] * (steps > 7) * 3
-    assert [settings.rate(step) / settings.lr for step in (0, 2, 3, 4, 7)] == [1, 1, 0.5, 0.5, 0.5]
-
-
-def test_a_closing_round_survives_a_stop(
-    pico: TextToImage, vector: TaskVector, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 3)
-    settings = SETTINGS.model_copy(update={"steps": 2, "rounds": 0, "closing": 2, "more": 2})
-    kept, asked = tmp_path / "kept.safetensors", list[int]()
-
-    def learn(at: Callable[[float], Model], number: int) -> Tensor:
-        asked.append(number)
-        return pico.encode([f"a {number}"])
-
-    whole = last(list(repair(pico, vector, ALPHA, lessons, settings, 0, None, learn)))
-    for step in repair(pico, vector, ALPHA, lessons, settings, 0, kept, learn):
-        if step.number == 4:
-            break
-    rest = list(repair(pico, vector, ALPHA, lessons, settings, 0, kept, learn))
-    assert (asked, [step.number for step in rest]) == ([0, 1, 0, 1], [4, 5, 6])
-    assert all(torch.equal(change, last(rest).delta[key]) for key, change in whole.delta.items())
-
-
-def test_a_share_of_the_change_so_far_can_be_attacked(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
-    settings, seen = SETTINGS.model_copy(update={"steps": 2, "rounds": 1, "lr": 1e-12, "closing": 0}), list[float]()
-
-    def learn(at: Callable[[float], Model], number: int) -> Tensor:
-        for share in (0.0, 0.5, 1.0):
-            moved = TaskVector.between(pico.weights(), at(share).weights()).norm()
-            seen.append(round(float(moved / (ALPHA * vector.norm())), 2))
+    def learn(model: Model, number: int) -> Tensor:
+        moved = TaskVector.between(pico.weights(), model.weights()).norm()
+        seen.append(round(float(moved / (ALPHA * vector.norm())), 2))
         return pico.encode(["a"])
 
     list(repair(pico, vector, ALPHA, lessons, settings, 0, None, learn))
-    assert seen == [0.0, 0.5, 1.0]
-
-
-def test_rounds_attack_one_share_in_turn_and_closing_ones_all() -> None:
-    settings = Repair(rounds=3, attacked=(0.5, 1.0), closing=2)
-    assert [settings.shares(number) for number in range(5)] == [(0.5,), (1.0,), (0.5,), (0.5, 1.0), (0.5, 1.0)]
-
-
-def test_what_a_closing_round_finds_is_half_of_all_that_was_learned(lessons: Lessons) -> None:
-    one, two, three = (torch.full((n, *lessons.concept_cond.shape[1:]), float(n)) for n in (1, 2, 3))
-    before = lessons.holding(one, closing=False).holding(three, closing=False)
-    after = before.holding(two, closing=True)
-    assert before.learned is not None
-    assert after.learned is not None
-    assert before.learned[:, 0, 0].tolist() == [1, 3, 3, 3]
-    assert after.learned[:, 0, 0].tolist() == [1, 3, 3, 3, 2, 2, 2, 2]
-    first = lessons.holding(two, closing=True).learned
-    assert first is not None
-    assert len(first) == 2
+    assert seen == [1.0, 0.5, 1.0]
 
 
 def test_a_repair_of_no_steps_yields_nothing(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:

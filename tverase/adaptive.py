@@ -43,6 +43,7 @@ def learner(
                 for word, cond in enumerate(found):
                     name = f"{concept.slug}/learned/{number}/{share:g}/{word}"
                     trial.inputs.cond[name], trial.inputs.concept[name] = cond[None], concept
+                    trial.inputs.points[name] = last.points[word].detach()
                     names.append(name)
         return names
 

@@ -16,7 +16,7 @@ from .attacks.concept_inversion import ConceptInversion
 from .files import read_tensors, write_tensors
 from .finetune import CHECKPOINT_EVERY
 from .losses import min_snr_weight, random_timesteps
-from .models.base import Model, in_turn, repeated
+from .models.base import Model, repeated
 from .rng import generator
 from .settings import Settings
 from .training import Training, warm_average
@@ -49,44 +49,15 @@ class Repair(Settings):
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
-    # Closing rounds attack what has come out, by as many words against each of those shares. What draws its concept from the
-    # whole of it in more than a twentieth of images, twice `look` of each, is held for `more` steps, and what comes out then
-    # is attacked anew. The first round that brings nothing back is the last.
-    closing: NonNegativeInt = 3
-    more: PositiveInt = 100
+    mending: PositiveInt = 100  # steps, at half the rate, that hold what a strength search has found as well
 
     def round_at(self, step: int) -> int | None:
-        """The round that is due before `step`: spread evenly over the steps, the closing ones after them."""
-        return next((number for number in range(self.rounds + self.closing) if self.due(number) == step), None)
+        """The round that is due before `step`, evenly spread over the steps."""
+        return next((number for number in range(self.rounds) if self.due(number) == step), None)
 
     def due(self, number: int) -> int:
         """The step before which a round is due."""
-        if self.closes(number):
-            return self.steps + self.more * (number - self.rounds)
         return self.steps * (number + 1) // (self.rounds + 1)
-
-    def closes(self, number: int) -> bool:
-        """Whether a round is a closing one."""
-        return number >= self.rounds
-
-    def shares(self, number: int) -> tuple[float, ...]:
-        """The shares of the change that a round attacks."""
-        return self.attacked if self.closes(number) else (self.attacked[number % len(self.attacked)],)
-
-    @property
-    def longest(self) -> int:
-        """The steps of a repair whose closing rounds all find something."""
-        return self.steps + self.more * self.closing if self.steps else 0
-
-    def until(self, step: int) -> int:
-        """The step before which nothing can end what `step` (from 1 on) belongs to."""
-        return self.steps - (-max(0, step - self.steps) // self.more) * self.more
-
-    def rate(self, step: int) -> float:
-        """The learning rate: falling to nothing over the second half of the steps, and from a half over each `more`."""
-        if step < self.steps:
-            return self.lr * min(1.0, 2 * (1 - step / self.steps))
-        return self.lr * (1 - (step - self.steps) % self.more / self.more) / 2
 
 
 @dataclass(frozen=True)
@@ -99,19 +70,18 @@ class Lessons:
     concept_cond: Tensor
     learned: Tensor | None = None  # (L, T, D), more inputs that have to stay away: what the rounds have found
 
-    def holding(self, found: Tensor, *, closing: bool) -> "Lessons":
-        """With more inputs that have to stay away; from a closing round they are half of all that was learned."""
-        known, found = self.learned, found.to(self.concept_cond.device)
-        if known is None:
-            return replace(self, learned=found)
-        return replace(
-            self, learned=torch.cat([known, in_turn(found, max(len(known), len(found))) if closing else found])
-        )
+    def holding(self, found: Tensor) -> "Lessons":
+        """With more inputs that have to stay away."""
+        found = found.to(self.concept_cond.device)
+        return self.with_learned(found if self.learned is None else torch.cat([self.learned, found]))
+
+    def with_learned(self, learned: Tensor) -> "Lessons":
+        """With these instead of what the rounds had found."""
+        return replace(self, learned=learned)
 
 
-# (the model with a share of the change so far, number of the round) -> conditionings (M, T, D) that bring a concept back; none
-# in a closing round ends the repair
-Learn = Callable[[Callable[[float], Model], int], Tensor]
+# (model as it is, number of the round) -> conditionings (M, T, D) that bring a concept back
+Learn = Callable[[Model, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -132,41 +102,43 @@ def repair(
     seed: int,
     checkpoint: Path | None = None,
     learn: Learn | None = None,
+    begin: TaskVector | None = None,
 ) -> Iterator[Repaired]:
     """Yields what there is after each step. model: the base. With `checkpoint` it resumes exactly.
 
     alpha: the strength of the edit that is repaired; the repaired vector is scaled back by it.
-    learn: asked at each round; what it finds has to stay away from then on. Without it there are no closing rounds.
+    learn: asked at each round; what it finds has to stay away from then on.
+    begin: a vector of the same parameters, at the whole of which the distillation begins, instead of `settings.start`.
     """
     base = model.weights()
-    edited, begun = vector.apply(base, alpha), vector.apply(base, settings.start * alpha)
+    edited, begun = vector.apply(base, alpha), (begin or settings.start * vector).apply(base, alpha)
     training = Training.of({key: begun[key] for key in vector.delta})
     training.go_on(checkpoint)
     teachers = model, model.with_weights(edited)
     student = model.with_weights({**edited, **training.parameters})
     if checkpoint is not None:
         lessons = _with_rounds(lessons, settings, training.step, checkpoint)
-    end = settings.longest if learn is not None else settings.steps
-
-    def at(share: float) -> Model:
-        return model.with_weights({**edited, **mixed(base, training.average, share)})
-
-    while training.step < end:
+    while training.step < settings.steps:
         if learn is not None and (number := settings.round_at(training.step)) is not None:
-            found = learn(at, number)
-            if settings.closes(number) and not len(found):
-                return
-            lessons = lessons.holding(found, closing=settings.closes(number))
+            share = settings.attacked[number % len(settings.attacked)]
+            found = learn(model.with_weights({**edited, **mixed(base, training.average, share)}), number)
+            lessons = lessons.holding(found)
             if checkpoint is not None:
                 write_tensors({"cond": found}, _round_path(checkpoint, number))
         loss = _loss(student, teachers, lessons, settings, generator(seed, f"repair/{training.step}"))
-        short = training.step >= settings.steps
-        value = training.advance(
-            loss, settings.rate(training.step), warm_average(training.step, 0.97 if short else 0.99)
-        )
-        training.leave(checkpoint, CHECKPOINT_EVERY, end)
+        rate = settings.lr * min(1.0, 2 * (1 - training.step / settings.steps))
+        value = training.advance(loss, rate, warm_average(training.step, 0.99))
+        training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
         delta = {key: (base[key] - weight) / alpha for key, weight in training.average.items()}
         yield Repaired(training.step, value, TaskVector(delta, vector.base, vector.about))
+
+
+def mend(
+    model: Model, vector: TaskVector, repaired: TaskVector, alpha: float, lessons: Lessons, settings: Repair, seed: int
+) -> Iterator[Repaired]:
+    """Repairs again, from `repaired` on. vector, alpha: the edit that teaches; lessons: with what else has to stay away."""
+    how = settings.model_copy(update={"steps": settings.mending, "lr": settings.lr / 2, "rounds": 0})
+    yield from repair(model, vector, alpha, lessons, how, seed, begin=repaired)
 
 
 def _loss(
@@ -205,9 +177,9 @@ def _swapped(cond: Tensor, other: Tensor, share: float, rng: torch.Generator) ->
 
 def _with_rounds(lessons: Lessons, settings: Repair, step: int, checkpoint: Path) -> Lessons:
     """With what the rounds before `step` had found when the repair was stopped."""
-    for number in range(settings.rounds + settings.closing):
+    for number in range(settings.rounds):
         if settings.due(number) < step and (path := _round_path(checkpoint, number)).exists():
-            lessons = lessons.holding(read_tensors(path)[0]["cond"], closing=settings.closes(number))
+            lessons = lessons.holding(read_tensors(path)[0]["cond"])
     return lessons
 
 

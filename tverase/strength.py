@@ -42,6 +42,9 @@ class Strength(Settings):
     # With the margin it is no less than this share of the strength that was repaired: the weakest strengths that stand have
     # only been lucky in what was learned against them, and the rest hardly gains by them. 0 is no such floor.
     least: float = Field(default=0.75, ge=0, le=1)
+    # A repaired vector is repaired again, so many times at most, where words that the rounds have learned draw the concept at
+    # every strength: these are then held as well, and new ones are learned against what comes out.
+    mends: NonNegativeInt = 2
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
@@ -56,9 +59,10 @@ class Strength(Settings):
 
     @property
     def visits(self) -> int:
-        """The most tests of a search: a first guess, doublings, halvings, those that are validated, adaptive rounds."""
+        """The most tests of a search: a first guess, doublings, halvings, those that are validated, adaptive rounds, mends."""
         halvings = math.ceil(math.log2(max(2.0, self.alpha_max / self.resolution)))
-        return 2 * halvings + 2 + self.patience + self.adaptive + min(1, self.adaptive)
+        rounds = (self.adaptive + 1) * (1 + self.mends) if self.adaptive else 0
+        return 2 * halvings + 2 + self.patience + rounds
 
     @property
     def needed(self) -> int:
@@ -88,6 +92,8 @@ class Trial(Protocol):
 
 # (strength, number of the round) -> inputs that were learned against the model at this strength; the trial knows them
 Learn = Callable[[float, int], list[str]]
+# inputs that draw the concept at every strength -> nothing; the trial is then of a vector that holds them as well
+Mend = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class StrengthCurve:
     images: int = 0
     even_grid: int = 0  # what a grid of the same resolution and precision would have drawn
     safe_alpha: float | None = None  # the smallest that met the first half of the rule
+    mends: int = 0  # how often the vector was repaired again on the way
     frontier: tuple[dict[str, Any], ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .bounds import lower, split
-from .strength import Learn, Strength, StrengthCurve, Tested, Trial, test_alpha
+from .strength import Learn, Mend, Strength, StrengthCurve, Tested, Trial, test_alpha
 
 
 def search_strength(
@@ -16,19 +16,21 @@ def search_strength(
     first: float = 2.0,
     learn: Learn | None = None,
     repaired: float | None = None,
+    mend: Mend | None = None,
 ) -> Iterator[StrengthCurve]:
     """Bisection on a grid of alphas, from a first guess; yields the curve after each test, the last one is the answer.
 
     repaired: the strength at which the vector was repaired, if it was; the margin goes towards it. The first guess is the
     settings', or else that one, or else `first`; one that is too weak is doubled, so that no strength is asked for at which
     the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
-    only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds.
+    only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds. mend:
+    asked where what they learn fails at no strength.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
     attacker = learn if settings.adaptive and settings.attack.words else None
     inputs = list(tune), list(validate or tune)
-    search = _Search(trial, *inputs, settings, settings.first or repaired or first, attacker, repaired, curve)
+    search = _Search(trial, *inputs, settings, settings.first or repaired or first, attacker, repaired, mend, curve)
     yield from search.run()
 
 
@@ -43,6 +45,7 @@ class _Search:
     first: float
     learn: Learn | None
     repaired: float | None
+    mend: Mend | None
     curve: StrengthCurve
     learned: tuple[str, ...] = ()
     rounds: int = 0  # that have learned something
@@ -69,6 +72,9 @@ class _Search:
                 yield replace(self.curve, reason=reason)
                 return
         yield from self._climb()
+        while not self.last.safe and self._mended():
+            yield self._test(high * self.settings.resolution, [*self.tune, *self.validate, *self.learned], "mended")
+            yield from self._climb()
         curve = self._weighed(self.last.alpha)
         yield curve if self.last.safe else replace(curve, alpha=None, reason=self._found())
 
@@ -138,6 +144,15 @@ class _Search:
             yield self._attack(alpha, self.validate)
             if self.last.safe:
                 return
+
+    def _mended(self) -> bool:
+        """Whether the vector was repaired again, so that what was learned and drew the concept is held as well."""
+        hits = [name for name in self.learned if any(t.counts.get(name, (0,))[0] for t in self.curve.tested)]
+        if self.mend is None or not hits or self.curve.mends >= self.settings.mends:
+            return False
+        self.mend(hits)
+        self.curve = replace(self.curve, mends=self.curve.mends + 1)
+        return True
 
     def _weighed(self, found: float) -> StrengthCurve:
         """The second half of the rule: at the smallest strength that met the first and its margin, or without the margin."""

@@ -52,6 +52,9 @@ class Inputs:
     cond: dict[str, Tensor]
     concept: dict[str, Concept]
     names: dict[str, list[str]]  # role -> inputs
+    points: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # of the inputs that were learned as words: their embeddings
 
     @classmethod
     def of(cls, model: Model, concepts: Sequence[Concept], sets: Mapping[str, InversionSet], settings: Invert) -> Self:
@@ -116,6 +119,13 @@ class ModelTrial:
         """The same trial of another vector; what the base model keeps need not be drawn again."""
         known = {key: bound for key, bound in self._weighed.items() if key[0] == 0}
         return replace(self, vector=vector, calls=0, _edited={}, _weighed=known)
+
+    def become(self, vector: TaskVector) -> None:
+        """From now on the trial of another vector, with the same inputs."""
+        self.vector = vector
+        self._edited.clear()
+        for key in [key for key in self._weighed if key[0]]:
+            del self._weighed[key]
 
     def at(self, alpha: float) -> Model:
         """The edited model. The last strength is kept, since it is asked for again and again."""

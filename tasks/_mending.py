@@ -1,0 +1,66 @@
+"""Repair once more, after a strength search: what it has learned and what still draws a concept is held as well."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tverase.files import read_tensors
+from tverase.held import of_many_lengths
+from tverase.models.base import in_turn
+from tverase.models.text2image import TextToImage
+from tverase.progress import Progress
+from tverase.repair import mend
+from tverase.rng import generator
+from tverase.strength import Mend
+from tverase.trial import ModelTrial
+from tverase.vector import TaskVector
+
+from ._step import Job
+from .repair import lessons_of
+
+
+def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
+    """What repairs the vector of `trial` again. alpha: the strength at which it was repaired.
+
+    The edit that teaches, what was held and what the rounds had learned are those of the repair; half of all words that are
+    held are the new ones.
+    """
+    settings = job.params.repair
+
+    def again(names: Sequence[str]) -> None:
+        teacher, lessons = TaskVector.load(job.inputs["selected"]), lessons_of(job, model)
+        known, found = _of_rounds(job, model), _of_search(job, model, trial, names)
+        learned = found if known is None else torch.cat([known, in_turn(found, max(len(known), len(found)))])
+        steps = mend(model, teacher, trial.vector, alpha, lessons.with_learned(learned), settings, job.params.seed)
+        for step in steps:
+            note = f"holding {len(names)} more words, loss {step.loss:.4f}"
+            job.tell(Progress("repairing again", step.number, settings.mending, note))
+        trial.become(step.vector)
+
+    return again
+
+
+def _of_rounds(job: Job, model: TextToImage) -> Tensor | None:
+    """The words that the rounds of the repair had learned, as they were held; none if there were no rounds."""
+    params, words = job.params, read_tensors(job.inputs["learned"])[0]
+    rows = []
+    for concept in params.concept_list:
+        if concept.name in words:
+            rng = generator(params.seed, f"mend/{concept.name}/rounds")
+            points, count = words[concept.name].to(model.device), params.repair.inputs * params.repair.rounds
+            rows.append(of_many_lengths(model, concept, points, params.invert, count, rng))
+    return torch.cat(rows) if rows else None
+
+
+def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str]) -> Tensor:
+    """The words of these names, held in the same way."""
+    params, inputs = job.params, trial.inputs
+    words = params.invert.model_copy(update={"space": "tokens"})  # which is what a search learns
+    rows = []
+    for concept in params.concept_list:
+        mine = [inputs.points[name] for name in names if inputs.concept[name] == concept]
+        if mine:
+            rng = generator(params.seed, f"mend/{concept.name}/{len(names)}")
+            rows.append(of_many_lengths(model, concept, torch.stack(mine), words, params.repair.inputs, rng))
+    return torch.cat(rows)
