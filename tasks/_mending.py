@@ -36,7 +36,7 @@ def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Men
         for step in steps:
             note = f"holding {len(names)} more words, loss {step.loss:.4f}"
             job.tell(Progress("repairing again", step.number, settings.mending, note))
-        trial.become(step.vector)
+        trial.become(step.vector.noting(**trial.vector.about))
 
     return again
 

@@ -168,6 +168,8 @@ class _Search:
         if alpha > found:
             way = f"{self.settings.margin:.0%} of the way up to the strength that was repaired, {self.repaired:g}"
             reason = f"{found:g} is {reason}; added is a margin of {way}, at least to {self.settings.least:.0%} of it"
+        if curve.mends:
+            reason += "; the vector was repaired again, to hold words that drew the concept from it at every strength"
         return replace(curve, alpha=alpha, reason=reason)
 
     def _with_margin(self, found: float) -> float:

@@ -1,0 +1,178 @@
+"""Mending: a vector that the search has broken at every strength is repaired again, and holds what broke it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from coins import Curve, KnownTrial, Scripted, always, falling
+
+from tasks import repair, search_strength
+from tasks._all import MAKE_THE_MODEL, STEPS
+from tasks._common import base_model, jury
+from tasks._mending import mender
+from tasks._step import Job
+from tverase.config import Params
+from tverase.files import read_json, read_tensors
+from tverase.inversion.run import words_of
+from tverase.progress import Progress, silent
+from tverase.repair import Lessons, Repair, mend
+from tverase.repair import repair as distil
+from tverase.rng import generator
+from tverase.strength import Strength, StrengthCurve
+from tverase.strength_search import search_strength as searched
+from tverase.trial import Inputs, ModelTrial
+from tverase.vector import TaskVector
+
+
+@dataclass
+class Broken:
+    """Every round learns one word, which draws the concept at every strength until the vector was mended `enough` times."""
+
+    trial: KnownTrial
+    enough: int
+    held: list[list[str]] = field(default_factory=list)
+    asked: int = 0
+
+    def rate(self, _: float) -> float:
+        return 0.0 if len(self.held) >= self.enough else 0.5
+
+    def learn(self, alpha: float, number: int) -> list[str]:
+        self.asked += 1
+        self.trial.curves[f"learned {number}"] = self.rate
+        return [f"learned {number}"]
+
+    def mend(self, names: Sequence[str]) -> None:
+        self.held.append(list(names))
+
+
+def world() -> dict[str, Curve]:
+    return {"v": falling(1.0, 0.02), "w": falling(1.0, 0.02)}
+
+
+def answer(broken: Broken, **settings: Any) -> StrengthCurve:
+    how = Strength.model_validate({"adaptive": 2, **settings})
+    *_, last = searched(broken.trial, ["v"], ["w"], how, learn=broken.learn, repaired=4.0, mend=broken.mend)
+    return last
+
+
+def test_what_draws_the_concept_at_every_strength_is_held_and_the_search_goes_on() -> None:
+    broken = Broken(Scripted(world()), enough=1)
+    found = answer(broken)
+    assert [(t.alpha, t.role, t.safe) for t in found.tested] == [
+        (4.0, "tune", True),
+        (2.0, "tune", True),
+        (2.0, "adaptive", False),
+        (3.0, "adaptive", False),
+        (3.5, "adaptive", False),
+        (2.0, "mended", True),  # where the climb had begun
+        (2.0, "adaptive", True),
+    ]
+    assert broken.held == [["learned 0", "learned 1", "learned 2"]]
+    assert set(found.tested[5].counts) == {"v", "w", "learned 0", "learned 1", "learned 2"}
+    assert set(found.tested[6].counts) == {"w", "learned 0", "learned 1", "learned 2", "learned 3"}
+    assert (found.alpha, found.safe_alpha, found.mends) == (3.0, 2.0, 1)  # with its margin
+    assert "the vector was repaired again" in found.reason
+    assert found.as_dict()["mends"] == 1
+
+
+@pytest.mark.parametrize(("mends", "expected"), [(0, 0), (1, 1), (2, 2)])
+def test_a_search_mends_so_often_and_no_oftener(mends: int, expected: int) -> None:
+    broken = Broken(Scripted(world()), enough=9)
+    found = answer(broken, mends=mends)
+    assert (found.alpha, found.mends, len(broken.held)) == (None, expected, expected)
+    assert found.safe_alpha == found.tested[-1].alpha
+    assert len(found.tested) <= Strength(adaptive=2, mends=mends).visits
+    assert broken.asked == 1 + 2 * (1 + mends)
+    assert "what is learned against the model still draws the concept" in found.reason
+
+
+def test_nothing_is_mended_where_nothing_learned_is_to_blame() -> None:
+    """An embedding that was held out draws it above 2, which no word says anything about."""
+    broken = Broken(Scripted({"v": falling(1.0, 0.02), "w": lambda alpha: 0.0 if alpha <= 2 else 0.5}), enough=0)
+    broken.trial.curves["learned 0"] = always(0.0)
+    found = answer(broken, first=2.5)
+    assert broken.held == []
+    assert (found.mends, "repaired again" in found.reason) == (0, False)
+
+
+def test_every_test_that_mending_may_add_shares_the_error() -> None:
+    """Two mends add a test and the rounds after it each; a search without rounds has nothing to mend."""
+    plain, twice = Strength(adaptive=4, mends=0), Strength(adaptive=4, mends=2)
+    assert twice.visits == plain.visits + 2 * (1 + 4)
+    assert twice.share < plain.share
+    assert Strength(adaptive=0, mends=2).visits == Strength(adaptive=0, mends=0).visits
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -> Iterator[tuple[Path, Params]]:
+    """A folder with a repaired vector of the pico model."""
+    folder = tmp_path_factory.mktemp("mending")
+    given = {**small_run, "repair": {**small_run["repair"], "alpha": 1.0, "rounds": 2, "mending": 3}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for step in STEPS[len(MAKE_THE_MODEL) : STEPS.index(repair.STEP) + 1]:
+            step.execute(Params.parse(given))
+        yield folder, Params.parse(given)
+
+
+def test_a_repair_keeps_the_words_of_its_rounds(place: tuple[Path, Params]) -> None:
+    _, params = place
+    words, _ = read_tensors(params.out / "learned.safetensors")
+    assert {name: len(points) for name, points in words.items()} == {"bomb": 2 * 2}
+    assert not torch.equal(words["bomb"][:2], words["bomb"][2:])
+
+
+def test_a_mended_vector_is_another_one_of_the_same_kind(place: tuple[Path, Params]) -> None:
+    folder, params = place
+    told: list[Progress] = []
+    job = Job(params, search_strength.STEP.inputs(params), {}, folder, told.append)
+    model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
+    (bomb,) = params.concept_list
+    inputs, rng = Inputs({}, {"a": bomb, "b": bomb}, {}), generator(0, "tests/mending")
+    points = words_of(model, bomb, params.invert).start(*_anchored(model, params), rng)
+    inputs.points.update({"a": points[0], "b": points[1]})
+    results = []
+    for names in (["a"], ["a"], ["a", "b"]):
+        trial = ModelTrial(model, repaired, inputs, (), jury(job), params.sampling, 0)
+        before = trial.at(1.0).weights()
+        mender(job, model, trial, 1.0)(names)
+        assert any(not torch.equal(weight, before[key]) for key, weight in trial.at(1.0).weights().items())
+        results.append(trial.vector)
+    one, same, other = results
+    assert (one.base, one.delta.keys(), one.about) == (repaired.base, repaired.delta.keys(), repaired.about)
+    assert (one - same).norm() == 0
+    assert (one - other).norm() > 0
+    assert 0 < (one - repaired).norm() < repaired.norm()  # it goes on from there
+    assert [t.done for t in told if t.what == "repairing again"] == [1, 2, 3] * 3
+
+
+def _anchored(model: Any, params: Params) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    space = words_of(model, params.concept_list[0], params.invert)
+    return space.anchor("bomb"), torch.tensor([0.0, 0.2]), torch.tensor([0.1, 0.3])
+
+
+def test_a_mend_begins_where_the_repair_ended(place: tuple[Path, Params]) -> None:
+    """With a rate too small to change anything nothing changes."""
+    folder, params = place
+    job = Job(params, search_strength.STEP.inputs(params), {}, folder, silent)
+    model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
+    teacher = TaskVector.load(job.inputs["selected"])
+    lessons: Lessons = repair.lessons_of(job, model)
+    still = Repair(steps=5, mending=2, batch=2, lr=1e-12)
+    *_, last = mend(model, teacher, repaired, 1.0, lessons, still, 0)
+    assert last.number == 2
+    assert (last.vector - repaired).norm() < 1e-3 * repaired.norm()
+    *_, other = distil(model, teacher, 1.0, lessons, still, 0)
+    assert (other.vector - repaired).norm() > 0.1 * repaired.norm()
+
+
+def test_the_search_leaves_the_vector_that_it_judged(place: tuple[Path, Params]) -> None:
+    _, params = place
+    search_strength.STEP.execute(params)
+    answer = read_json(params.out / "strength.json")
+    found, repaired = (TaskVector.load(params.out / f"{name}.safetensors") for name in ("mended", "repaired"))
+    assert found.about == {**repaired.about, "mended": str(answer["mends"])}
+    assert ((found - repaired).norm() > 0) == (answer["mends"] > 0)
