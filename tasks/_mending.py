@@ -1,4 +1,4 @@
-"""Repair once more, after a strength search: what it has learned and what still draws a concept is held as well."""
+"""Repair once more, during a strength search: what it has learned and what still draws a concept is held as well."""
 
 from collections.abc import Sequence
 
@@ -23,37 +23,41 @@ from .repair import lessons_of
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
     """What repairs the vector of `trial` again. alpha: the strength at which it was repaired.
 
-    The edit that teaches, what was held and what the rounds had learned are those of the repair; half of all words that are
+    The edit that teaches, what is held and what the rounds have learned are those of the repair; half of all words that are
     held are the new ones.
     """
-    settings = job.params.repair
+    settings, params = job.params.search_strength, job.params
+    held: list[Tensor] = []  # by the rounds of the repair, then by each mend
 
     def again(names: Sequence[str]) -> None:
-        teacher, lessons = TaskVector.load(job.inputs["selected"]), lessons_of(job, model)
-        known, found = _of_rounds(job, model), _of_search(job, model, trial, names)
-        learned = found if known is None else torch.cat([known, in_turn(found, max(len(known), len(found)))])
-        steps = mend(model, teacher, trial.vector, alpha, lessons.with_learned(learned), settings, job.params.seed)
-        for step in steps:
+        number = len(held) or 1
+        held.extend([] if held else [_of_rounds(job, model)])
+        known, found = torch.cat(held), _of_search(job, model, trial, names, number)
+        learned = torch.cat([known, in_turn(found, max(len(known), len(found)))])
+        teacher, lessons = TaskVector.load(job.inputs["selected"]), lessons_of(job, model).holding(learned)
+        how = params.repair, settings.mending, params.seed, f"mend {number}"
+        for step in mend(model, teacher, trial.vector, alpha, lessons, *how):
             note = f"holding {len(names)} more words, loss {step.loss:.4f}"
             job.tell(Progress("repairing again", step.number, settings.mending, note))
+        held.append(found)
         trial.become(step.vector.noting(**trial.vector.about))
 
     return again
 
 
-def _of_rounds(job: Job, model: TextToImage) -> Tensor | None:
-    """The words that the rounds of the repair had learned, as they were held; none if there were no rounds."""
+def _of_rounds(job: Job, model: TextToImage) -> Tensor:
+    """The words that the rounds of the repair had learned, held in the same way: as many rows as there."""
     params, words = job.params, read_tensors(job.inputs["learned"])[0]
-    rows = []
+    rows = [model.null[:0]]
     for concept in params.concept_list:
         if concept.name in words:
             rng = generator(params.seed, f"mend/{concept.name}/rounds")
             points, count = words[concept.name].to(model.device), params.repair.inputs * params.repair.rounds
             rows.append(of_many_lengths(model, concept, points, params.invert, count, rng))
-    return torch.cat(rows) if rows else None
+    return torch.cat(rows)
 
 
-def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str]) -> Tensor:
+def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str], number: int) -> Tensor:
     """The words of these names, held in the same way."""
     params, inputs = job.params, trial.inputs
     words = params.invert.model_copy(update={"space": "tokens"})  # which is what a search learns
@@ -61,6 +65,6 @@ def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[
     for concept in params.concept_list:
         mine = [inputs.points[name] for name in names if inputs.concept[name] == concept]
         if mine:
-            rng = generator(params.seed, f"mend/{concept.name}/{len(names)}")
+            rng = generator(params.seed, f"mend/{concept.name}/{number}")
             rows.append(of_many_lengths(model, concept, torch.stack(mine), words, params.repair.inputs, rng))
     return torch.cat(rows)

@@ -50,8 +50,10 @@ def run(job: Job) -> None:
         repaired = step.vector
         job.tell(Progress("repairing", step.number, settings.steps, f"loss {step.loss:.4f}"))
     repaired.noting(**{REPAIRED_AT: str(alpha)}, repaired=str(settings.steps)).save(job.outputs["repaired"])
-    rounds = [read_tensors(_found_path(job, number))[0] for number in range(settings.rounds)]
-    write_tensors({name: torch.cat([found[name] for found in rounds]) for name in latents}, job.outputs["learned"])
+    paths = [_found_path(job, number) for number in range(settings.rounds)]
+    rounds = [read_tensors(path)[0] for path in paths if path.exists()]  # few steps have no room for every round
+    words = {name: torch.cat([found[name] for found in rounds]) for name in latents} if rounds else {}
+    write_tensors(words, job.outputs["learned"])
 
 
 def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]) -> float | None:
@@ -74,7 +76,7 @@ def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mappi
 def lessons_of(job: Job, model: TextToImage) -> Lessons:
     """What the teachers teach by: control images with their prompts, the concepts' images, and what has to stay away.
 
-    That are names, compositions and embeddings that tune, of every concept.
+    What has to stay away: names, compositions and embeddings that tune, of every concept.
     """
     params, found = job.params, InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
     images, about = read_tensors(job.inputs["images"])

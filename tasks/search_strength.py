@@ -20,7 +20,7 @@ from .repair import REPAIRED_AT
 def run(job: Job) -> None:
     """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people.
 
-    Where such words draw a concept at every strength, the vector is repaired once more.
+    Where such words draw a concept at every strength that is tried, the vector is repaired once more.
     """
     params, settings, model = job.params, job.params.search_strength, base_model(job)
     vector = TaskVector.load(job.inputs["vector"])
@@ -39,7 +39,8 @@ def run(job: Job) -> None:
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
         job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))
     curve = frontier(trial, curve, inputs, settings, job.tell)
-    trial.vector.noting(mended=str(curve.mends)).save(job.outputs["vector"])
+    notes = {"mended": str(curve.mends)} if curve.mends else {}  # the same bytes as before, if nothing was mended
+    trial.vector.noting(**notes).save(job.outputs["vector"])
     write_json(job.outputs["strength"], {**curve.as_dict(), "evaluations": job.meter.evaluations})
     write_text(job.outputs["curve"], curve.as_csv())
 
@@ -79,7 +80,8 @@ STEP = Step(
         "tverase.strength", "tverase.strength_search", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
         "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
         "tverase.concepts", "tverase.sampling", "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
-        "tverase.repair", "tverase.held", "tverase.vector", "tverase.training",
+        "tverase.repair", "tverase.held", "tverase.vector", "tverase.training", "tverase.models.text2image",
+        "tasks._mending", "tasks.repair",
     ),
 )  # fmt: skip
 

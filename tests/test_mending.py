@@ -110,7 +110,8 @@ def test_every_test_that_mending_may_add_shares_the_error() -> None:
 def place(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -> Iterator[tuple[Path, Params]]:
     """A folder with a repaired vector of the pico model."""
     folder = tmp_path_factory.mktemp("mending")
-    given = {**small_run, "repair": {**small_run["repair"], "alpha": 1.0, "rounds": 2, "mending": 3}}
+    given = {**small_run, "repair": {**small_run["repair"], "alpha": 1.0, "rounds": 2}}
+    given["search_strength"] = {**small_run["search_strength"], "mending": 3}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for step in STEPS[len(MAKE_THE_MODEL) : STEPS.index(repair.STEP) + 1]:
@@ -161,8 +162,8 @@ def test_a_mend_begins_where_the_repair_ended(place: tuple[Path, Params]) -> Non
     model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
     teacher = TaskVector.load(job.inputs["selected"])
     lessons: Lessons = repair.lessons_of(job, model)
-    still = Repair(steps=5, mending=2, batch=2, lr=1e-12)
-    *_, last = mend(model, teacher, repaired, 1.0, lessons, still, 0)
+    still = Repair(steps=5, batch=2, lr=1e-12)
+    *_, last = mend(model, teacher, repaired, 1.0, lessons, still, 2, 0, "mend")
     assert last.number == 2
     assert (last.vector - repaired).norm() < 1e-3 * repaired.norm()
     *_, other = distil(model, teacher, 1.0, lessons, still, 0)

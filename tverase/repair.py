@@ -49,7 +49,6 @@ class Repair(Settings):
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
-    mending: PositiveInt = 100  # steps, at half the rate, that hold what a strength search has found as well
 
     def round_at(self, step: int) -> int | None:
         """The round that is due before `step`, evenly spread over the steps."""
@@ -73,11 +72,7 @@ class Lessons:
     def holding(self, found: Tensor) -> "Lessons":
         """With more inputs that have to stay away."""
         found = found.to(self.concept_cond.device)
-        return self.with_learned(found if self.learned is None else torch.cat([self.learned, found]))
-
-    def with_learned(self, learned: Tensor) -> "Lessons":
-        """With these instead of what the rounds had found."""
-        return replace(self, learned=learned)
+        return replace(self, learned=found if self.learned is None else torch.cat([self.learned, found]))
 
 
 # (model as it is, number of the round) -> conditionings (M, T, D) that bring a concept back
@@ -103,12 +98,14 @@ def repair(
     checkpoint: Path | None = None,
     learn: Learn | None = None,
     begin: TaskVector | None = None,
+    purpose: str = "repair",
 ) -> Iterator[Repaired]:
     """Yields what there is after each step. model: the base. With `checkpoint` it resumes exactly.
 
     alpha: the strength of the edit that is repaired; the repaired vector is scaled back by it.
     learn: asked at each round; what it finds has to stay away from then on.
-    begin: a vector of the same parameters, at the whole of which the distillation begins, instead of `settings.start`.
+    begin: the vector that the distillation starts from, of the same parameters, instead of `settings.start * vector`.
+    purpose: names the random numbers.
     """
     base = model.weights()
     edited, begun = vector.apply(base, alpha), (begin or settings.start * vector).apply(base, alpha)
@@ -125,7 +122,7 @@ def repair(
             lessons = lessons.holding(found)
             if checkpoint is not None:
                 write_tensors({"cond": found}, _round_path(checkpoint, number))
-        loss = _loss(student, teachers, lessons, settings, generator(seed, f"repair/{training.step}"))
+        loss = _loss(student, teachers, lessons, settings, generator(seed, f"{purpose}/{training.step}"))
         rate = settings.lr * min(1.0, 2 * (1 - training.step / settings.steps))
         value = training.advance(loss, rate, warm_average(training.step, 0.99))
         training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
@@ -134,11 +131,22 @@ def repair(
 
 
 def mend(
-    model: Model, vector: TaskVector, repaired: TaskVector, alpha: float, lessons: Lessons, settings: Repair, seed: int
+    model: Model,
+    vector: TaskVector,
+    repaired: TaskVector,
+    alpha: float,
+    lessons: Lessons,
+    settings: Repair,
+    steps: int,
+    seed: int,
+    purpose: str,
 ) -> Iterator[Repaired]:
-    """Repairs again, from `repaired` on. vector, alpha: the edit that teaches; lessons: with what else has to stay away."""
-    how = settings.model_copy(update={"steps": settings.mending, "lr": settings.lr / 2, "rounds": 0})
-    yield from repair(model, vector, alpha, lessons, how, seed, begin=repaired)
+    """Repairs again, `steps` from `repaired` on, at half the rate.
+
+    vector, alpha: the edit that teaches; lessons: with what else has to stay away.
+    """
+    how = settings.model_copy(update={"steps": steps, "lr": settings.lr / 2, "rounds": 0})
+    yield from repair(model, vector, alpha, lessons, how, seed, begin=repaired, purpose=purpose)
 
 
 def _loss(

@@ -37,14 +37,16 @@ class Strength(Settings):
     # be found, words can be found that bring it back where it is not.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.65, 1.0), min_length=1)
     # Added to what is found, in shares of the way up to the strength that was repaired, if one was: words that no search has
-    # learned fail there more often, and the rest loses a little more. 0 is the smallest strength itself.
+    # learned fail there more often, and the rest loses a little more.
     margin: float = Field(default=0.25, ge=0, le=1)
     # With the margin it is no less than this share of the strength that was repaired: the weakest strengths that stand have
-    # only been lucky in what was learned against them, and the rest hardly gains by them. 0 is no such floor.
+    # only been lucky in what was learned against them, and the rest hardly gains by them. Without both (0, 0) the answer is
+    # the smallest strength itself.
     least: float = Field(default=0.75, ge=0, le=1)
     # A repaired vector is repaired again, so many times at most, where words that the rounds have learned draw the concept at
-    # every strength: these are then held as well, and new ones are learned against what comes out.
+    # every strength that is tried: for `mending` steps, at half the rate, these are held as well. Then new ones are learned.
     mends: NonNegativeInt = 2
+    mending: PositiveInt = 100
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
@@ -92,7 +94,7 @@ class Trial(Protocol):
 
 # (strength, number of the round) -> inputs that were learned against the model at this strength; the trial knows them
 Learn = Callable[[float, int], list[str]]
-# inputs that draw the concept at every strength -> nothing; the trial is then of a vector that holds them as well
+# learned inputs that drew the concept -> nothing; the trial is then of a vector that holds them as well
 Mend = Callable[[Sequence[str]], None]
 
 

@@ -24,7 +24,7 @@ def search_strength(
     settings', or else that one, or else `first`; one that is too weak is doubled, so that no strength is asked for at which
     the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
     only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds. mend:
-    asked where what they learn fails at no strength.
+    asked when what they learn still draws the concept at the last strength that is tried.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
@@ -71,10 +71,11 @@ class _Search:
                 reason = "the held-out embeddings still draw the concept at every strength that was tried"
                 yield replace(self.curve, reason=reason)
                 return
-        yield from self._climb()
+        yield from self._climb(self.validate)
         while not self.last.safe and self._mended():
-            yield self._test(high * self.settings.resolution, [*self.tune, *self.validate, *self.learned], "mended")
-            yield from self._climb()
+            every = [*self.tune, *self.validate]  # nothing has been shown of this vector yet
+            yield self._test(high * self.settings.resolution, [*every, *self.learned], "mended")
+            yield from self._climb(every)
         curve = self._weighed(self.last.alpha)
         yield curve if self.last.safe else replace(curve, alpha=None, reason=self._found())
 
@@ -128,8 +129,8 @@ class _Search:
             if self.last.safe:
                 return
 
-    def _climb(self) -> Iterator[StrengthCurve]:
-        """Adaptive rounds until one finds nothing.
+    def _climb(self, also: list[str]) -> Iterator[StrengthCurve]:
+        """Adaptive rounds until one finds nothing. also: what has to fail beside the words.
 
         An alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
         """
@@ -141,51 +142,60 @@ class _Search:
                 alpha += unit * max(1, math.ceil((self.first - alpha) / unit / 2))
             if alpha > self.settings.alpha_max:
                 return
-            yield self._attack(alpha, self.validate)
+            yield self._attack(alpha, also)
             if self.last.safe:
                 return
 
     def _mended(self) -> bool:
-        """Whether the vector was repaired again, so that what was learned and drew the concept is held as well."""
-        hits = [name for name in self.learned if any(t.counts.get(name, (0,))[0] for t in self.curve.tested)]
-        if self.mend is None or not hits or self.curve.mends >= self.settings.mends:
+        """Whether the vector was repaired again, to hold the learned words that drew the concept in the last test.
+
+        These are the ones with more than half of `epsilon`.
+        """
+        counts, most = self.last.counts, self.settings.epsilon / 2
+        broke = [name for name in self.learned if name in counts and counts[name][0] > most * counts[name][1]]
+        if self.mend is None or not broke or self.curve.mends >= self.settings.mends:
             return False
-        self.mend(hits)
+        self.mend(broke)
         self.curve = replace(self.curve, mends=self.curve.mends + 1)
         return True
 
     def _weighed(self, found: float) -> StrengthCurve:
-        """The second half of the rule: at the smallest strength that met the first and its margin, or without the margin."""
-        alpha = self._with_margin(found)
-        curve, fault = self._kept(found, alpha)
-        if fault and alpha > found:
-            alpha = found
+        """The second half of the rule: at the smallest strength that met the first and its margin, or with less of a margin."""
+        choices = self._with_margin(found)
+        for alpha in choices:
+            curve, fault = self._kept(found, alpha, len(choices))
             self.curve = replace(self.curve, images=curve.images)
-            curve, fault = self._kept(found, alpha)
-        if fault:
-            return replace(curve, reason=fault)
+            if not fault:
+                return replace(curve, alpha=alpha, reason=self._reason(found, alpha))
+        return replace(curve, reason=fault)
+
+    def _reason(self, found: float, alpha: float) -> str:
         reason = "the smallest alpha that meets both bounds"
         if alpha > found:
-            way = f"{self.settings.margin:.0%} of the way up to the strength that was repaired, {self.repaired:g}"
-            reason = f"{found:g} is {reason}; added is a margin of {way}, at least to {self.settings.least:.0%} of it"
-        if curve.mends:
-            reason += "; the vector was repaired again, to hold words that drew the concept from it at every strength"
-        return replace(curve, alpha=alpha, reason=reason)
+            settings, whole = self.settings, f"the strength that was repaired, {self.repaired:g}"
+            least = f", and at least to {settings.least:.0%} of that" if settings.least else ""
+            reason = (
+                f"{found:g} is {reason}; added is a margin of {settings.margin:.0%} of the way up to {whole}{least}"
+            )
+        if self.curve.mends:
+            reason += "; the vector was repaired again, to hold words that drew the concept from it at every strength that was tried"
+        return reason
 
-    def _with_margin(self, found: float) -> float:
-        """What is found and the margin, on the grid."""
+    def _with_margin(self, found: float) -> list[float]:
+        """What is found with its margin, with less of it, and without, on the grid and without repetition."""
         if self.repaired is None or self.repaired <= found or not self.last.safe:
-            return found
-        unit = self.settings.resolution
-        wanted = max(found + self.settings.margin * (self.repaired - found), self.settings.least * self.repaired)
-        return min(self.top, math.ceil(wanted / unit - 1e-9)) * unit if wanted > found else found
+            return [found]
+        unit, margin = self.settings.resolution, found + self.settings.margin * (self.repaired - found)
+        wanted = max(margin, self.settings.least * self.repaired), margin
+        grid = [min(self.top, math.ceil(alpha / unit - 1e-9)) * unit for alpha in wanted if alpha > found]
+        return list(dict.fromkeys([*grid, found]))
 
-    def _kept(self, found: float, alpha: float) -> tuple[StrengthCurve, str]:
-        """The curve with the control at `alpha`, and why that is too little, if it is."""
+    def _kept(self, found: float, alpha: float, choices: int) -> tuple[StrengthCurve, str]:
+        """The curve with the control at `alpha`, one of so many `choices`, and why that is too little, if it is."""
         settings, base = self.settings, self.curve.base_control
         assert base is not None
         control = self.trial.control(alpha, settings.control_images)
-        floor = lower(control.successes, control.trials, split(settings.error, 2))
+        floor = lower(control.successes, control.trials, split(settings.error, 2 * choices))
         grid = round(settings.alpha_max / settings.resolution) * (len(self.tune) * settings.needed + control.trials)
         images = self.curve.images + control.trials
         curve = replace(self.curve, control=control, safe_alpha=found, images=images, even_grid=grid)
