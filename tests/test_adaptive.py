@@ -167,8 +167,17 @@ def test_a_margin_that_costs_too_much_is_left_out() -> None:
     without, same = Strength(margin=0, least=0), Scripted(world(), kept=trial.kept)
     *_, bare = search_strength(same, ["v"], ["w"], without, 4.0, None, 4.0)
     assert found.alpha == found.safe_alpha == bare.alpha
-    assert found.images == bare.images + Strength().control_images  # the margin was tried
+    assert (
+        found.images == bare.images + 2 * Strength().control_images
+    )  # three quarters of 4 were tried, and the margin alone
     assert found.reason == bare.reason == "the smallest alpha that meets both bounds"
+
+
+def test_a_margin_that_costs_too_much_is_made_smaller() -> None:
+    """Three quarters of 4 cost too much, a quarter of the way does not."""
+    trial = Scripted(world(), kept=lambda at: 0.95 if at < 2.5 else 0.4)
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(delta=0.25), 4.0, None, 4.0)
+    assert (found.safe_alpha, found.alpha) == (1.125, 1.875)
 
 
 def test_there_is_no_margin_where_nothing_was_repaired_or_nothing_stands() -> None:

@@ -46,7 +46,7 @@ class Strength(Settings):
     # A repaired vector is repaired again, so many times at most, where words that the rounds have learned draw the concept at
     # every strength that is tried: for `mending` steps, at half the rate, these are held as well. Then new ones are learned.
     mends: NonNegativeInt = 2
-    mending: PositiveInt = 100
+    mending: PositiveInt = 200
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
