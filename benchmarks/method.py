@@ -70,6 +70,7 @@ def found(run: Run) -> dict[str, Any]:
         "loss": control["all"],
         "neighbours": mean_loss(near),
         "images_searched": run.strength["images"],
+        "mends": run.strength["mends"],
         "even_grid": run.strength["even_grid"],
         "seconds": round(sum(run.seconds.values())),
     }
@@ -95,7 +96,9 @@ def line(row: dict[str, Any]) -> str:
     return head + (
         f"alpha {row['alpha']:g}; {rates}; worst {worst['rate']:.1%} (all at most {worst['all_inputs_high']:.1%}; "
         f"{worst['input']}); loses {100 * loss['loss']:.1f} points ({100 * loss['loss_low']:.1f} to "
-        f"{100 * loss['loss_high']:.1f})" + (f"; neighbours {near['base']:.0%} -> {near['erased']:.0%}" if near else "")
+        f"{100 * loss['loss_high']:.1f})"
+        + (f"; neighbours {near['base']:.0%} -> {near['erased']:.0%}" if near else "")
+        + (f"; mended {row['mends']}x" if row["mends"] else "")
     )
 
 

@@ -209,8 +209,9 @@ class _Search:
     def _found(self) -> str:
         """Why adaptive rounds ended without an answer."""
         hits, drawn = self.last.counts[self.last.worst]
+        more = f" and {self.curve.mends} more repairs" if self.curve.mends else ""
         return (
-            f"what is learned against the model still draws the concept after {len(self.curve.tested)} tests, at alpha "
+            f"what is learned against the model still draws the concept after {len(self.curve.tested)} tests{more}, at alpha "
             f"{self.last.alpha:g} in {hits} of {drawn} images; repair a stronger edit (repair.alpha), or raise "
             "search_strength.epsilon"
         )

@@ -111,8 +111,10 @@ def strength(facts: Facts) -> "Figure":
 
 
 def _tested(axes: "Axes", facts: Facts) -> None:
-    """Without a curve: the bounds that the search went by."""
-    tested = sorted(facts.strength.get("tested") or (), key=lambda t: t["alpha"])
+    """Without a curve: the bounds that the search went by, of the vector as it is in the end."""
+    every = list(facts.strength.get("tested") or ())
+    mended = max((place for place, t in enumerate(every) if t["role"] == "mended"), default=0)
+    tested = sorted(every[mended:], key=lambda t: t["alpha"])
     if not tested:
         _nothing(axes, "no strength was tried")
         return
