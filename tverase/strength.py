@@ -127,8 +127,8 @@ class StrengthCurve:
     images: int = 0
     even_grid: int = 0  # what a grid of the same resolution and precision would have drawn
     safe_alpha: float | None = None  # the smallest that met the first half of the rule
-    mends: int = 0  # how often the vector was repaired again on the way
     frontier: tuple[dict[str, Any], ...] = field(default=())
+    mends: int = 0  # how often the vector was repaired again on the way
 
     def as_dict(self) -> dict[str, Any]:
         """For strength.json: every decision in the order in which it was taken."""
