@@ -58,13 +58,15 @@ def _of_rounds(job: Job, model: TextToImage) -> Tensor:
 
 
 def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str], number: int) -> Tensor:
-    """The words of these names, held in the same way."""
+    """The words of these names, half of them held in the same way, and half just as they drew the concept."""
     params, inputs = job.params, trial.inputs
     words = params.invert.model_copy(update={"space": "tokens"})  # which is what a search learns
     rows = []
     for concept in params.concept_list:
-        mine = [inputs.points[name] for name in names if inputs.concept[name] == concept]
+        mine = [name for name in names if inputs.concept[name] == concept]
         if mine:
-            rng = generator(params.seed, f"mend/{concept.name}/{number}")
-            rows.append(of_many_lengths(model, concept, torch.stack(mine), words, params.repair.inputs, rng))
+            rng, count = generator(params.seed, f"mend/{concept.name}/{number}"), params.repair.inputs
+            points = torch.stack([inputs.points[name] for name in mine])
+            rows.append(of_many_lengths(model, concept, points, words, count, rng))
+            rows.append(in_turn(torch.cat([inputs.cond[name] for name in mine]), count))
     return torch.cat(rows)

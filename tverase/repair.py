@@ -23,6 +23,9 @@ from .training import Training, warm_average
 from .vector import TaskVector, mixed
 
 
+MENDED = 0.8  # the share of what has to stay away that was learned, while a repair is mended
+
+
 class Repair(Settings):
     """How the edit is repaired."""
 
@@ -141,11 +144,11 @@ def mend(
     seed: int,
     purpose: str,
 ) -> Iterator[Repaired]:
-    """Repairs again, `steps` from `repaired` on, at half the rate.
+    """Repairs again, `steps` from `repaired` on; of what has to stay away most is what was learned.
 
     vector, alpha: the edit that teaches; lessons: with what else has to stay away.
     """
-    how = settings.model_copy(update={"steps": steps, "lr": settings.lr / 2, "rounds": 0})
+    how = settings.model_copy(update={"steps": steps, "learned": MENDED, "rounds": 0})
     yield from repair(model, vector, alpha, lessons, how, seed, begin=repaired, purpose=purpose)
 
 

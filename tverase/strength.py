@@ -44,9 +44,9 @@ class Strength(Settings):
     # the smallest strength itself.
     least: float = Field(default=0.75, ge=0, le=1)
     # A repaired vector is repaired again, so many times at most, where words that the rounds have learned draw the concept at
-    # every strength that is tried: for `mending` steps, at half the rate, these are held as well. Then new ones are learned.
+    # every strength that is tried: for `mending` steps these are held as well. Then new ones are learned.
     mends: NonNegativeInt = 2
-    mending: PositiveInt = 200
+    mending: PositiveInt = 300
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
