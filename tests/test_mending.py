@@ -137,8 +137,9 @@ def started(model: TextToImage, concepts: Sequence[Concept], params: Params) -> 
         space = words_of(model, concept, params.invert)
         points = space.start(space.anchor(concept.noun), torch.tensor([0.0, 0.2]), torch.tensor([0.1, 0.3]), rng)
         for number, point in enumerate(points):
-            inputs.points[f"{concept.slug}/{number}"] = point
-            inputs.concept[f"{concept.slug}/{number}"] = concept
+            name = f"{concept.slug}/{number}"
+            inputs.points[name], inputs.concept[name] = point, concept
+            inputs.cond[name] = space.cond(point[None]).detach()
     return inputs
 
 

@@ -22,7 +22,6 @@ from .settings import Settings
 from .training import Training, warm_average
 from .vector import TaskVector, mixed
 
-
 MENDED = 0.8  # the share of what has to stay away that was learned, while a repair is mended
 
 
