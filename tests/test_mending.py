@@ -166,7 +166,7 @@ def test_a_mended_vector_is_another_one_of_the_same_kind(place: tuple[Path, Para
     assert (one.base, one.delta.keys(), one.about) == (repaired.base, repaired.delta.keys(), repaired.about)
     assert (one - same).norm() == 0
     assert (one - other).norm() > 0
-    assert 0 < (one - repaired).norm() < repaired.norm()  # it goes on from there
+    assert (one - repaired).norm() > 0
     assert [t.done for t in told if t.what == "repairing again"] == [1, 2, 3] * 3
 
 
