@@ -167,9 +167,8 @@ def test_a_margin_that_costs_too_much_is_left_out() -> None:
     without, same = Strength(margin=0, least=0), Scripted(world(), kept=trial.kept)
     *_, bare = search_strength(same, ["v"], ["w"], without, 4.0, None, 4.0)
     assert found.alpha == found.safe_alpha == bare.alpha
-    assert (
-        found.images == bare.images + 2 * Strength().control_images
-    )  # three quarters of 4 were tried, and the margin alone
+    # Three quarters of 4 were tried, and the margin alone.
+    assert found.images == bare.images + 2 * Strength().control_images
     assert found.reason == bare.reason == "the smallest alpha that meets both bounds"
 
 
