@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tverase.files import read_tensors
-from tverase.held import of_many_lengths
+from tverase.held import kept
 from tverase.models.base import in_turn
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
@@ -18,6 +18,8 @@ from tverase.vector import TaskVector
 
 from ._step import Job
 from .repair import lessons_of
+
+AS_LEARNED = 0.5  # the share of the words that broke a search that is held just as they were learned
 
 
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
@@ -53,7 +55,7 @@ def _of_rounds(job: Job, model: TextToImage) -> Tensor:
         if concept.name in words:
             rng = generator(params.seed, f"mend/{concept.name}/rounds")
             points, count = words[concept.name].to(model.device), params.repair.inputs * params.repair.rounds
-            rows.append(of_many_lengths(model, concept, points, params.invert, count, rng))
+            rows.append(kept(model, concept, points, params.invert, count, rng, params.repair.as_learned))
     return torch.cat(rows)
 
 
@@ -65,8 +67,7 @@ def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[
     for concept in params.concept_list:
         mine = [name for name in names if inputs.concept[name] == concept]
         if mine:
-            rng, count = generator(params.seed, f"mend/{concept.name}/{number}"), params.repair.inputs
+            rng, count = generator(params.seed, f"mend/{concept.name}/{number}"), 2 * params.repair.inputs
             points = torch.stack([inputs.points[name] for name in mine])
-            rows.append(of_many_lengths(model, concept, points, words, count, rng))
-            rows.append(in_turn(torch.cat([inputs.cond[name] for name in mine]), count))
+            rows.append(kept(model, concept, points, words, count, rng, AS_LEARNED))
     return torch.cat(rows)

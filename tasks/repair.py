@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tverase.adaptive import learner
 from tverase.files import read_tensors, write_tensors
-from tverase.held import held, learned_against, of_many_lengths
+from tverase.held import held, kept, learned_against
 from tverase.inversion.sets import InversionSet
 from tverase.models.base import Model
 from tverase.models.text2image import TextToImage
@@ -106,7 +106,7 @@ def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Le
             rng = generator(params.seed, f"repair/{concept.name}/round {number}")
             how = concept, latents[concept.name], params.invert, settings.attack, rng
             points = words[concept.name] = learned_against(model, attacked, *how)
-            rows.append(of_many_lengths(model, concept, points, params.invert, settings.inputs, rng))
+            rows.append(kept(model, concept, points, params.invert, settings.inputs, rng, settings.as_learned))
         write_tensors(words, _found_path(job, number))
         return torch.cat(rows)
 

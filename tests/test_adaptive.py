@@ -103,6 +103,36 @@ def test_of_a_repaired_vector_the_first_strength_that_stands_ends_the_descent() 
     assert found.alpha == 2.0
 
 
+@pytest.mark.parametrize(
+    ("margin", "least", "strengths"),
+    [
+        (0.25, 0.75, [4.0, 2.75]),  # 2.67 and its margin are 3
+        (0.0, 0.75, [4.0, 3.0]),
+        (0.25, 0.5, [4.0, 2.0]),  # half is more than a third
+        (0.5, 0.5, [4.0, 2.0]),
+        (1.0, 1.0, [4.0, 2.0]),
+    ],
+)
+def test_a_descent_begins_no_lower_than_its_margin_makes_up(
+    margin: float, least: float, strengths: list[float]
+) -> None:
+    """What stands at once is never lifted further than by its margin."""
+    trial = Scripted(world())
+    settings = Strength(margin=margin, least=least)
+    *_, found = search_strength(trial, ["v"], ["w"], settings, learn=Learner(trial, always(0.0)), repaired=4.0)
+    assert [t.alpha for t in found.tested if t.role == "tune"] == strengths
+    assert found.safe_alpha == strengths[-1]
+    assert found.alpha is not None
+    assert found.alpha >= 4 * least
+
+
+def test_what_fails_where_a_descent_begins_is_searched_from_there_upwards() -> None:
+    trial = Scripted({"v": falling(3.2, 0.02), "w": falling(1.0, 0.02)})
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(), learn=Learner(trial, always(0.0)), repaired=4.0)
+    assert [(t.alpha, t.safe) for t in found.tested if t.role == "tune"] == [(4.0, True), (2.75, False), (3.375, True)]
+    assert found.safe_alpha == 3.375
+
+
 def test_what_never_fails_is_infeasible_and_names_what_was_learned() -> None:
     trial = Scripted(world())
     found = answer(trial, Learner(trial, always(0.9)), adaptive=3)
@@ -135,7 +165,6 @@ def test_the_climb_goes_towards_the_first_guess_of_the_settings() -> None:
     ("margin", "least", "alpha"),
     [
         (0.0, 0.0, 1.75),
-        (0.0, 0.4, 1.75),  # as strong already
         (0.5, 0.0, 2.875),
         (0.55, 0.0, 3.0),
         (0.25, 0.75, 3.0),
@@ -162,10 +191,10 @@ def test_a_margin_goes_towards_the_strength_that_was_repaired(margin: float, lea
 
 
 def test_a_margin_that_costs_too_much_is_left_out() -> None:
-    trial = Scripted(world(), kept=lambda at: 0.95 if at < 1.5 else 0.4)
-    *_, found = search_strength(trial, ["v"], ["w"], Strength(delta=0.25), 4.0, None, 4.0)
-    without, same = Strength(margin=0, least=0), Scripted(world(), kept=trial.kept)
-    *_, bare = search_strength(same, ["v"], ["w"], without, 4.0, None, 4.0)
+    trial, how = Scripted(world(), kept=lambda at: 0.95 if at < 1.5 else 0.4), {"delta": 0.25, "first": 2.0}
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(**how), 4.0, None, 4.0)
+    same = Scripted(world(), kept=trial.kept)
+    *_, bare = search_strength(same, ["v"], ["w"], Strength(margin=0, least=0, **how), 4.0, None, 4.0)
     assert found.alpha == found.safe_alpha == bare.alpha
     # Three quarters of 4 were tried, and the margin alone.
     assert found.images == bare.images + 2 * Strength().control_images

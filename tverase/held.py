@@ -49,6 +49,24 @@ def learned_against(
     return last.points.detach()
 
 
+def kept(
+    model: TextToImage,
+    concept: Concept,
+    points: Tensor,
+    settings: Invert,
+    count: int,
+    rng: torch.Generator,
+    as_learned: float,
+) -> Tensor:
+    """What is held of words that were learned (K, E): (count, T, D).
+
+    A share of them just as they were learned, the others of many lengths in many templates.
+    """
+    own = round(as_learned * count)
+    just = space_of(model, concept, settings).cond(points).detach()
+    return torch.cat([of_many_lengths(model, concept, points, settings, count - own, rng), in_turn(just, own)])
+
+
 def of_many_lengths(
     model: TextToImage, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
 ) -> Tensor:

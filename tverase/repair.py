@@ -46,6 +46,8 @@ class Repair(Settings):
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
     attack: ConceptInversion = ConceptInversion(words=8)
+    # Of the words of a round, the share that is held just as they were learned; the others in many templates and lengths.
+    as_learned: float = Field(default=0.5, ge=0, le=1)
     # The share of what has to stay away that is from rounds, once there is one.
     learned: float = Field(default=0.5, ge=0, le=1)
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the

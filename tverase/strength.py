@@ -43,8 +43,8 @@ class Strength(Settings):
     # only been lucky in what was learned against them, and the rest hardly gains by them. Without both (0, 0) the answer is
     # the smallest strength itself.
     least: float = Field(default=0.75, ge=0, le=1)
-    # A repaired vector is repaired again, so many times at most, where words that the rounds have learned draw the concept at
-    # every strength that is tried: for `mending` steps these are held as well. Then new ones are learned.
+    # A repaired vector is repaired again, so many times at most, where words that the rounds have learned draw the concept:
+    # for `mending` steps these are held as well. Then new ones are learned, at the same strength.
     mends: NonNegativeInt = 2
     mending: PositiveInt = 300
     control_images: PositiveInt = 320
@@ -63,7 +63,7 @@ class Strength(Settings):
     def visits(self) -> int:
         """The most tests of a search: a first guess, doublings, halvings, those that are validated, adaptive rounds, mends."""
         halvings = math.ceil(math.log2(max(2.0, self.alpha_max / self.resolution)))
-        rounds = (self.adaptive + 1) * (1 + self.mends) if self.adaptive else 0
+        rounds = 1 + self.adaptive + self.mends if self.adaptive else 0
         return 2 * halvings + 2 + self.patience + rounds
 
     @property

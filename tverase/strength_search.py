@@ -24,7 +24,7 @@ def search_strength(
     settings', or else that one, or else `first`; one that is too weak is doubled, so that no strength is asked for at which
     the model is ruined. Assumes that recovery falls with alpha; where it does not, the answer is still safe on `validate`,
     only perhaps not the smallest. An alpha that stays undecided counts as unsafe. learn: asked in the adaptive rounds. mend:
-    asked when what they learn still draws the concept at the last strength that is tried.
+    asked when what they learn draws the concept, before a larger alpha is tried.
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
@@ -71,11 +71,7 @@ class _Search:
                 reason = "the held-out embeddings still draw the concept at every strength that was tried"
                 yield replace(self.curve, reason=reason)
                 return
-        yield from self._climb(self.validate)
-        while not self.last.safe and self._mended():
-            every = [*self.tune, *self.validate]  # nothing has been shown of this vector yet
-            yield self._test(high * self.settings.resolution, [*every, *self.learned], "mended")
-            yield from self._climb(every)
+        yield from self._climb()
         curve = self._weighed(self.last.alpha)
         yield curve if self.last.safe else replace(curve, alpha=None, reason=self._found())
 
@@ -109,11 +105,11 @@ class _Search:
 
         The first one that is found safe is attacked at once: if what is learned there brings the concept back, no weaker
         one need be looked for. Nor is one of a repaired vector, where the rest gains little by it, and what stands further
-        down has only been lucky in what was learned against it.
+        down has only been lucky in what was learned against it. There the first is no weaker than the margin could make up.
         """
-        unit = self.settings.resolution
+        unit, weakest = self.settings.resolution, self._weakest()
         while high - low > 1:
-            middle = (low + high) // 2
+            middle = max((low + high) // 2, weakest if weakest < high else 0)
             yield self._test(middle * unit, self.tune, "tune")
             low, high = (low, middle) if self.last.safe else (middle, high)
             if self.last.safe and self.learn is not None and not self.rounds:
@@ -122,6 +118,14 @@ class _Search:
                     break
         return high
 
+    def _weakest(self) -> int:
+        """Of a repaired vector, the weakest strength that with its margin is not below `least`, in steps of the grid."""
+        settings = self.settings
+        if self.repaired is None or settings.least <= settings.margin:
+            return 0
+        share = (settings.least - settings.margin) / (1 - settings.margin)
+        return math.ceil(share * self.repaired / settings.resolution - 1e-9)
+
     def _accept(self, high: int) -> Iterator[StrengthCurve]:
         """A few steps upwards, while the held-out inputs disagree."""
         for step in range(min(self.settings.patience, self.top - high) + 1):
@@ -129,20 +133,22 @@ class _Search:
             if self.last.safe:
                 return
 
-    def _climb(self, also: list[str]) -> Iterator[StrengthCurve]:
-        """Adaptive rounds until one finds nothing. also: what has to fail beside the words.
+    def _climb(self) -> Iterator[StrengthCurve]:
+        """Adaptive rounds until one finds nothing.
 
-        An alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
+        What breaks an alpha is held by a vector that is repaired again, so often as the settings allow. Otherwise the alpha
+        that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
         """
         if self.learn is None:
             return
-        for _ in range(self.settings.adaptive):
+        for _ in range(self.settings.adaptive + (self.settings.mends if self.mend is not None else 0)):
             alpha, unit = self.last.alpha, self.settings.resolution
-            if not self.last.safe:
+            if not self.last.safe and not self._mended():
                 alpha += unit * max(1, math.ceil((self.first - alpha) / unit / 2))
             if alpha > self.settings.alpha_max:
                 return
-            yield self._attack(alpha, also)
+            # Nothing has been shown of a vector that was repaired again.
+            yield self._attack(alpha, [*self.tune, *self.validate] if self.curve.mends else self.validate)
             if self.last.safe:
                 return
 
@@ -151,13 +157,14 @@ class _Search:
 
         These are the ones with more than half of `epsilon`.
         """
+        if self.mend is None or self.curve.mends >= self.settings.mends:
+            return False
         counts, most = self.last.counts, self.settings.epsilon / 2
         broke = [name for name in self.learned if name in counts and counts[name][0] > most * counts[name][1]]
-        if self.mend is None or not broke or self.curve.mends >= self.settings.mends:
-            return False
-        self.mend(broke)
-        self.curve = replace(self.curve, mends=self.curve.mends + 1)
-        return True
+        if broke:
+            self.mend(broke)
+            self.curve = replace(self.curve, mends=self.curve.mends + 1)
+        return bool(broke)
 
     def _weighed(self, found: float) -> StrengthCurve:
         """The second half of the rule: at the smallest strength that met the first and its margin, or with less of a margin."""
@@ -178,7 +185,7 @@ class _Search:
                 f"{found:g} is {reason}; added is a margin of {settings.margin:.0%} of the way up to {whole}{least}"
             )
         if self.curve.mends:
-            reason += "; the vector was repaired again, to hold words that drew the concept from it at every strength that was tried"
+            reason += "; the vector was repaired again, to hold words that were learned against it and drew the concept"
         return reason
 
     def _with_margin(self, found: float) -> list[float]:
@@ -201,9 +208,10 @@ class _Search:
         curve = replace(self.curve, control=control, safe_alpha=found, images=images, even_grid=grid)
         if floor >= base.rate - settings.delta:
             return curve, ""
+        weaker = "; search_strength.least = 0 looks for a weaker one" if self._weakest() else ""
         return curve, (
             f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
-            f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}"
+            f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}{weaker}"
         )
 
     def _found(self) -> str:

@@ -52,9 +52,7 @@ class Inputs:
     cond: dict[str, Tensor]
     concept: dict[str, Concept]
     names: dict[str, list[str]]  # role -> inputs
-    points: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # of the inputs that were learned as words: their embeddings
+    points: dict[str, Tensor] = field(default_factory=dict)  # the embeddings of the inputs that were learned as words
 
     @classmethod
     def of(cls, model: Model, concepts: Sequence[Concept], sets: Mapping[str, InversionSet], settings: Invert) -> Self:
@@ -117,15 +115,15 @@ class ModelTrial:
 
     def of_vector(self, vector: TaskVector) -> Self:
         """The same trial of another vector; what the base model keeps need not be drawn again."""
-        known = {key: bound for key, bound in self._weighed.items() if key[0] == 0}
-        return replace(self, vector=vector, calls=0, _edited={}, _weighed=known)
+        return replace(self, vector=vector, calls=0, _edited={}, _weighed=self._of_base())
 
     def become(self, vector: TaskVector) -> None:
         """From now on the trial of another vector, with the same inputs."""
-        self.vector = vector
-        self._edited.clear()
-        for key in [key for key in self._weighed if key[0]]:
-            del self._weighed[key]
+        self.vector, self._edited, self._weighed = vector, {}, self._of_base()
+
+    def _of_base(self) -> dict[tuple[float, int], Bound]:
+        """What the base model keeps, which is the same for every vector."""
+        return {key: bound for key, bound in self._weighed.items() if key[0] == 0}
 
     def at(self, alpha: float) -> Model:
         """The edited model. The last strength is kept, since it is asked for again and again."""

@@ -25,7 +25,9 @@ from .moving import Moving
 Bin = tuple[float, float]
 WHOLE: dict[str, Any] = {"noise": (0.0, 1.0), "weigh": "min_snr"}  # every timestep, weighed as in training
 Check = Callable[[Tensor, int], list[int]]  # (points, attempt) -> in how many of `images` images each draws it
-Look = Callable[[int, Tensor], Tensor]  # (step, points (n, E)) -> which draw it in all of `look` images (n,)
+Look = Callable[
+    [int, Tensor], Tensor
+]  # (step, points (n, E)) -> which draw it in all of `look` images (n,), on any device
 
 
 class Invert(Settings):

@@ -26,7 +26,7 @@ def repeated(cond: Tensor, count: int) -> Tensor:
 
 def in_turn(cond: Tensor, count: int) -> Tensor:
     """The rows of `cond` (M, ...) over and over, `count` in all, evenly over the whole if there are fewer."""
-    return cond[torch.arange(count) * max(1, len(cond) // count) % len(cond)]
+    return cond[torch.arange(count) * max(1, len(cond) // max(1, count)) % len(cond)]
 
 
 class Model(Protocol):
