@@ -1,9 +1,10 @@
 """Do erased concepts disturb each other? `python -m benchmarks.interference`.
 
 Each concept is erased by itself, with the parameters of params.yaml; then all their vectors, each at its own alpha, are taken
-from the base model together. For each concept: how often its names and held-back embeddings draw it in the model without
-it, in the model without the others only, and in the model without all of them. If the last is worse than the first,
-erasing the others has brought it back. What unrelated prompts lose is beside it: sums of edits add up there.
+from the base model together; and the concepts are erased one after another, each from the model without those before it.
+For each concept: how often its names and held-back embeddings draw it in the model without it, in the model without the
+others only, and in both models without all of them. If one of these is worse than the first, erasing the others has brought
+it back. What unrelated prompts lose is beside it: sums of edits add up there.
 Runs stay in work/benchmarks/method, where `python -m benchmarks.method` finds them again.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks._main import quiet
+from tasks.erase import STEP as ERASE
 from tverase.bounds import Bound
 from tverase.concepts import Concept, concept, control_halves, spread
 from tverase.config import Params
@@ -32,6 +34,7 @@ from tverase.world.vocabulary import vocabulary
 from . import say
 from ._runs import method_case, shipped_jury, steps_until
 
+AFTER = "without all, one after another"
 MOST = 0.05  # by which a concept may come back through the others' erasure
 
 
@@ -51,36 +54,52 @@ def main() -> None:
     parser.add_argument("--concepts", nargs="+", default=["bomb", "skull"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     if len(set(args.concepts)) < 2:
         parser.error("interference needs at least two concepts")
-    params = Params.load(Path("params.yaml"))
-    erased = [erased_alone(name, args.seed) for name in args.concepts]
-    base = open_model("models/emoji-sd")
+    params = Params.load(Path("params.yaml"), args.overrides)
+    erased = [erased_alone(name, args.seed, args.overrides) for name in args.concepts]
+    base = open_model("models/emoji-sd", params.runtime.device)
+    last = open_model(one_after_another(args.concepts, args.seed, args.overrides), params.runtime.device)
     jury = shipped_jury()
     look = Look(params, jury, args.seed, args.images)
     rows = []
     for one in erased:
         others = [e for e in erased if e is not one]
-        models = {"without it": [one], "without the others": others, "without all": erased}
-        drawn = {what: look.recovery(less(base, them), one) for what, them in models.items()}
+        sums = {"without it": [one], "without the others": others, "without all": erased}
+        models = {what: less(base, them) for what, them in sums.items()} | {AFTER: last}
+        drawn = {what: look.recovery(model, one) for what, model in models.items()}
         rows.append({"concept": one.concept.name, "recovery": drawn, "more": more(drawn)})
         print(f"{one.concept.name}: {rows[-1]}", flush=True)
     everything = [e.concept for e in erased]
     kept = {"base": look.control(base, everything), "without all": look.control(less(base, erased), everything)}
+    kept[AFTER] = look.control(last, everything)
     kept |= {f"without {e.concept.name}": look.control(less(base, [e]), everything) for e in erased}
     print("unrelated prompts:", kept, flush=True)
     value = max(row["more"] for row in rows)
     say("interference", value, MOST, ok=value <= MOST, rows=rows, control=kept, **vars(args))
 
 
-def erased_alone(name: str, seed: int) -> Erased:
+def erased_alone(name: str, seed: int, overrides: list[str]) -> Erased:
     """The concept's own run, up to the edited weights."""
     folder, given = method_case(name, seed)
-    params = steps_until(folder, given, "erase")
+    params = steps_until(folder, [*given, *overrides], "erase")
     tau = TaskVector.load(folder / params.out / "tau.safetensors")
     found = InversionSet.load(folder / params.out / "inversions" / "report.safetensors")
     return Erased(concept(name, vocabulary()), float(tau.about["alpha"]) * tau, found)
+
+
+def one_after_another(names: list[str], seed: int, overrides: list[str]) -> Path:
+    """The erased model of the last of the concepts: the base model of each is the erased one of the concept before it."""
+    models: list[Path] = []
+    for number, name in enumerate(names, start=1):
+        _, given = method_case(name, seed)
+        folder, _ = method_case("-then-".join(names[:number]), seed)
+        before = [f"model={model.absolute()}" for model in models[-1:]]
+        params = steps_until(folder, [*given, *overrides, *before], "erase")
+        models.append(folder / ERASE.outputs(params)["erased"])
+    return models[-1]
 
 
 def less(base: Model, erased: list[Erased]) -> Model:
@@ -125,7 +144,10 @@ class Look:
 
 def more(drawn: dict[str, dict[str, Any]]) -> float:
     """By how much a concept is drawn more often without all than without it alone, at the worst."""
-    return max(drawn["without all"][what]["rate"] - drawn["without it"][what]["rate"] for what in ("name", "worst"))
+    rates = {which: {what: drawn[which][what]["rate"] for what in ("name", "worst")} for which in drawn}
+    return max(
+        rates[which][what] - rates["without it"][what] for which in ("without all", AFTER) for what in rates[which]
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Strength(Settings):
     # Adaptive rounds: words are learned against the model at a strength at which what tunes fails; while they draw the
     # concept, the strength rises and new ones are learned. An answer stands when a whole round finds nothing.
     adaptive: NonNegativeInt = 4
-    attack: ConceptInversion = ConceptInversion(words=8)
+    attack: ConceptInversion = ConceptInversion(words=12)
     # Against which shares of the strength on trial they are learned, as many words against each: where the concept is still to
     # be found, words can be found that bring it back where it is not.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.65, 1.0), min_length=1)
