@@ -122,7 +122,8 @@ class Look:
         names = [one.concept.names[i % len(one.concept.names)] for i in range(self.images)]
         inputs = {"name": model.encode(names)}
         space, found = space_of(model, one.concept, self.params.invert), one.found.accepted()
-        for item, point in zip(found.found, found.points, strict=True):
+        points = found.points.to(model.null.device)
+        for item, point in zip(found.found, points, strict=True):
             inputs[item.name] = repeated(space.cond(point[None]), self.images)
         counts = {}
         for name, cond in inputs.items():

@@ -1,5 +1,6 @@
 """Repair once more, during a strength search: what it has learned and what still draws a concept is held as well."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -25,23 +26,21 @@ AS_LEARNED = 0.5  # the share of the words that broke a search that is held just
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
     """What repairs the vector of `trial` again. alpha: the strength at which it was repaired.
 
-    The edit that teaches, what is held and what the rounds have learned are those of the repair; half of all words that are
-    held are the new ones.
+    The edit that teaches and what is held are those of the repair, with all the words that its rounds and the search have
+    learned: whatever is not held may come back. Half of these are the ones that broke the search.
     """
-    settings, params = job.params.search_strength, job.params
-    held: list[Tensor] = []  # by the rounds of the repair, then by each mend
+    settings, params, numbers = job.params.search_strength, job.params, itertools.count(1)
 
     def again(names: Sequence[str]) -> None:
-        number = len(held) or 1
-        held.extend([] if held else [_of_rounds(job, model)])
-        known, found = torch.cat(held), _of_search(job, model, trial, names, number)
+        number, others = next(numbers), [name for name in trial.inputs.points if name not in names]
+        parts = _of_rounds(job, model), _of_search(job, model, trial, others, f"{number}/others")
+        known, found = torch.cat(parts), _of_search(job, model, trial, names, f"{number}")
         learned = torch.cat([known, in_turn(found, max(len(known), len(found)))])
         teacher, lessons = TaskVector.load(job.inputs["selected"]), lessons_of(job, model).holding(learned)
         how = params.repair, settings.mending, params.seed, f"mend {number}"
         for step in mend(model, teacher, trial.vector, alpha, lessons, *how):
             note = f"holding {len(names)} more words, loss {step.loss:.4f}"
             job.tell(Progress("repairing again", step.number, settings.mending, note))
-        held.append(found)
         trial.become(step.vector.noting(**trial.vector.about))
 
     return again
@@ -59,15 +58,15 @@ def _of_rounds(job: Job, model: TextToImage) -> Tensor:
     return torch.cat(rows)
 
 
-def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str], number: int) -> Tensor:
+def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str], which: str) -> Tensor:
     """The words of these names, half of them held in the same way, and half just as they drew the concept."""
     params, inputs = job.params, trial.inputs
     words = params.invert.model_copy(update={"space": "tokens"})  # which is what a search learns
-    rows = []
+    rows = [model.null[:0]]
     for concept in params.concept_list:
         mine = [name for name in names if inputs.concept[name] == concept]
         if mine:
-            rng, count = generator(params.seed, f"mend/{concept.name}/{number}"), 2 * params.repair.inputs
+            rng, count = generator(params.seed, f"mend/{concept.name}/{which}"), 2 * params.repair.inputs
             points = torch.stack([inputs.points[name] for name in mine])
             rows.append(kept(model, concept, points, words, count, rng, AS_LEARNED))
     return torch.cat(rows)

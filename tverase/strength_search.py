@@ -136,14 +136,17 @@ class _Search:
     def _climb(self) -> Iterator[StrengthCurve]:
         """Adaptive rounds until one finds nothing.
 
-        What breaks an alpha is held by a vector that is repaired again, so often as the settings allow. Otherwise the alpha
-        that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
+        What breaks an alpha is held by a vector that is repaired again, once at each alpha and so often as the settings allow.
+        Otherwise the alpha that fails is followed by the one half way to the first guess, beyond that by the next of the grid.
         """
         if self.learn is None:
             return
+        mended = 0.0
         for _ in range(self.settings.adaptive + (self.settings.mends if self.mend is not None else 0)):
             alpha, unit = self.last.alpha, self.settings.resolution
-            if not self.last.safe and not self._mended():
+            if not self.last.safe and alpha != mended and self._mended():
+                mended = alpha
+            elif not self.last.safe:
                 alpha += unit * max(1, math.ceil((self.first - alpha) / unit / 2))
             if alpha > self.settings.alpha_max:
                 return
