@@ -20,7 +20,7 @@ from tverase.vector import TaskVector
 from ._step import Job
 from .repair import lessons_of
 
-AS_LEARNED = 0.5  # the share of the words that broke a search that is held just as they were learned
+AS_LEARNED = 0.5  # the share of the words of a search that is held just as they were learned
 
 
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:

@@ -20,7 +20,7 @@ from .repair import REPAIRED_AT
 def run(job: Job) -> None:
     """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people.
 
-    Where such words draw a concept at every strength that is tried, the vector is repaired once more.
+    Where such words draw a concept, the vector is repaired once more, and everything tried again.
     """
     params, settings, model = job.params, job.params.search_strength, base_model(job)
     vector = TaskVector.load(job.inputs["vector"])

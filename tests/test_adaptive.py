@@ -1,5 +1,6 @@
 """Adaptive rounds: a strength stands when what is learned against the model at that strength fails as well."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,6 +109,7 @@ def test_of_a_repaired_vector_the_first_strength_that_stands_ends_the_descent() 
     [
         (0.25, 0.75, [4.0, 2.75]),  # 2.67 and its margin are 3
         (0.0, 0.75, [4.0, 3.0]),
+        (0.25, 1.0, [4.0]),
         (0.25, 0.5, [4.0, 2.0]),  # half is more than a third
         (0.5, 0.5, [4.0, 2.0]),
         (1.0, 1.0, [4.0, 2.0]),
@@ -122,8 +124,27 @@ def test_a_descent_begins_no_lower_than_its_margin_makes_up(
     *_, found = search_strength(trial, ["v"], ["w"], settings, learn=Learner(trial, always(0.0)), repaired=4.0)
     assert [t.alpha for t in found.tested if t.role == "tune"] == strengths
     assert found.safe_alpha == strengths[-1]
-    assert found.alpha is not None
-    assert found.alpha >= 4 * least
+    assert found.alpha == math.ceil(8 * (strengths[-1] + margin * (4.0 - strengths[-1]))) / 8
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_nothing_is_tried_that_its_margin_could_not_make_up(learned: bool) -> None:
+    """Not without words either, nor if only strengths below it are allowed."""
+    for most in (8.0, 2.0):
+        trial = Scripted(world())
+        learn = Learner(trial, always(0.0)) if learned else None
+        *_, found = search_strength(trial, ["v"], ["w"], Strength(alpha_max=most), learn=learn, repaired=4.0)
+        assert min(alpha for alpha in trial.alphas) == found.safe_alpha == min(2.75, most)
+        assert "of those that are tried" in found.reason or most == 2.0
+
+
+def test_a_climb_ends_at_the_largest_strength() -> None:
+    """Half way to the repaired strength lies above it."""
+    trial = Scripted({"v": falling(1.0, 0.02), "w": falling(1.0, 0.02)})
+    settings = Strength(alpha_max=3.0, margin=0, least=0)
+    *_, found = search_strength(trial, ["v"], ["w"], settings, learn=Learner(trial, falling(2.95, 0.001)), repaired=8.0)
+    assert max(t.alpha for t in found.tested) == 3.0
+    assert found.alpha == 3.0
 
 
 def test_what_fails_where_a_descent_begins_is_searched_from_there_upwards() -> None:
@@ -204,7 +225,7 @@ def test_a_margin_that_costs_too_much_is_left_out() -> None:
 def test_a_margin_that_costs_too_much_is_made_smaller() -> None:
     """Three quarters of 4 cost too much, a quarter of the way does not."""
     trial = Scripted(world(), kept=lambda at: 0.95 if at < 2.5 else 0.4)
-    *_, found = search_strength(trial, ["v"], ["w"], Strength(delta=0.25), 4.0, None, 4.0)
+    *_, found = search_strength(trial, ["v"], ["w"], Strength(delta=0.25, first=2.0), 4.0, None, 4.0)
     assert (found.safe_alpha, found.alpha) == (1.125, 1.875)
 
 

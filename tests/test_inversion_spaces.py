@@ -16,7 +16,7 @@ from tverase.config import Params
 from tverase.digitrun import DigitInvert
 from tverase.errors import ConfigError
 from tverase.files import read_json
-from tverase.held import REACH, STRETCH, held, in_templates, learned_against, of_many_lengths
+from tverase.held import REACH, STRETCH, held, in_templates, kept, learned_against, of_many_lengths
 from tverase.inversion.diverse import Invert, Round, search
 from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import InversionSet
@@ -144,6 +144,22 @@ def test_what_a_repair_holds(pico: TextToImage, bomb: Concept, latents: Tensor, 
     points = learned_against(pico, pico, bomb, latents, settings, attack, rng)
     found = of_many_lengths(pico, bomb, points, settings, count, rng)
     assert found.shape == (count, *pico.null.shape[1:])
+
+
+@pytest.mark.parametrize(("as_learned", "own"), [(0.0, 0), (0.5, 3), (1.0, 6)])
+@pytest.mark.parametrize("how", SPACES, ids=str)
+def test_a_share_of_what_is_held_is_just_as_it_was_learned(
+    pico: TextToImage, bomb: Concept, how: dict[str, Any], as_learned: float, own: int
+) -> None:
+    settings = Invert(**how)
+    space = space_of(pico, bomb, settings)
+    points = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/kept"))
+    found = kept(pico, bomb, points, settings, 6, generator(0, "tests/spaces/kept"), as_learned)
+    just = space.cond(points)
+    same = [any(torch.allclose(row, word, atol=1e-5) for word in just) for row in found]
+    assert len(found) == 6
+    assert same[6 - own :] == [True] * own
+    assert any(same[: 6 - own]) == ("space" in how and own < 6)  # words are of other lengths, in other templates
 
 
 def test_what_a_repair_holds_is_of_many_lengths(

@@ -13,6 +13,7 @@ import pytest
 from made_up import curve, facts, read
 from PIL import Image
 
+from tverase.report import panels
 from tverase.report.html import render, write_report
 from tverase.report.pictures import write_sheets
 from tverase.report.plots import figures, write_plots
@@ -143,6 +144,19 @@ def test_infeasible_is_a_verdict_with_its_reason() -> None:
     nothing = {**found.metrics, "alpha": None}
     bare = replace(curve(None), tested=(), frontier=(), control=None, base_control=None, safe_alpha=None)
     assert "infeasible" in render(replace(found, metrics=nothing, strength=bare.as_dict()))
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_vector_that_was_mended_is_told_apart() -> None:
+    """The table says from where on; without a curve the picture has what was tried of the last vector only."""
+    first, last = curve().tested
+    tested = first, replace(last, role="adaptive", safe=False), replace(last, role="mended"), replace(last, alpha=1.5)
+    mended = replace(curve(), tested=tested, frontier=(), mends=1)
+    found = replace(facts(), strength=mended.as_dict())
+    assert "of the vector that was repaired again" in text(render(found))
+    assert "repaired again" not in text(render(facts()))
+    (line,) = [each for each in panels.strength(found).axes[0].lines if "in the search" in str(each.get_label())]
+    assert list(line.get_xdata()) == [last.alpha, 1.5]  # not 4, which is of the vector before
 
 
 def test_alpha_by_hand_is_judged_by_the_evaluation_alone() -> None:

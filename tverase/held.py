@@ -64,7 +64,8 @@ def kept(
     """
     own = round(as_learned * count)
     just = space_of(model, concept, settings).cond(points).detach()
-    return torch.cat([of_many_lengths(model, concept, points, settings, count - own, rng), in_turn(just, own)])
+    spread = of_many_lengths(model, concept, points, settings, count - own, rng) if own < count else just[:0]
+    return torch.cat([spread, in_turn(just, own)])
 
 
 def of_many_lengths(

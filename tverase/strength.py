@@ -30,7 +30,8 @@ class Strength(Settings):
     rounds: PositiveInt = 5
     patience: NonNegativeInt = 3  # steps upwards when the held-out embeddings disagree
     # Adaptive rounds: words are learned against the model at a strength at which what tunes fails; while they draw the
-    # concept, the strength rises and new ones are learned. An answer stands when a whole round finds nothing.
+    # concept, a repaired vector is mended (below) or the strength rises, and new ones are learned. An answer stands when a
+    # whole round finds nothing.
     adaptive: NonNegativeInt = 4
     attack: ConceptInversion = ConceptInversion(words=12)
     # Against which shares of the strength on trial they are learned, as many words against each: where the concept is still to

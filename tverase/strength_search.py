@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .bounds import lower, split
-from .strength import Learn, Mend, Strength, StrengthCurve, Tested, Trial, test_alpha
+from .strength import Learn, Mend, Strength, StrengthCurve, Tested, Trial, is_safe, test_alpha
 
 
 def search_strength(
@@ -81,12 +81,12 @@ class _Search:
         self.curve = replace(self.curve, tested=(*self.curve.tested, tested), images=images)
         return self.curve
 
-    def _attack(self, alpha: float, also: Sequence[str] = ()) -> StrengthCurve:
+    def _attack(self, alpha: float, also: Sequence[str] = (), role: str = "adaptive") -> StrengthCurve:
         """A round: what is learned against the model at `alpha`, and all that was learned before."""
         assert self.learn is not None
         self.learned = (*self.learned, *self.learn(alpha, self.rounds))
         self.rounds += 1
-        return self._test(alpha, [*also, *self.learned], "adaptive")
+        return self._test(alpha, [*also, *self.learned], role)
 
     def _bracket(self) -> Generator[StrengthCurve, None, tuple[int, int]]:
         """Two strengths of the grid, the first unsafe or nothing, the second safe; it is 0 if there is none."""
@@ -105,11 +105,14 @@ class _Search:
 
         The first one that is found safe is attacked at once: if what is learned there brings the concept back, no weaker
         one need be looked for. Nor is one of a repaired vector, where the rest gains little by it, and what stands further
-        down has only been lucky in what was learned against it. There the first is no weaker than the margin could make up.
+        down has only been lucky in what was learned against it; none is tried that its margin could not make up.
         """
         unit, weakest = self.settings.resolution, self._weakest()
+        if weakest >= high and self.settings.first is not None:
+            weakest = 0  # whoever asks for a weaker one has it
+        low = max(low, min(weakest, high) - 1)
         while high - low > 1:
-            middle = max((low + high) // 2, weakest if weakest < high else 0)
+            middle = max(weakest, high // 2) if low < weakest else (low + high) // 2
             yield self._test(middle * unit, self.tune, "tune")
             low, high = (low, middle) if self.last.safe else (middle, high)
             if self.last.safe and self.learn is not None and not self.rounds:
@@ -126,6 +129,10 @@ class _Search:
         share = (settings.least - settings.margin) / (1 - settings.margin)
         return math.ceil(share * self.repaired / settings.resolution - 1e-9)
 
+    def _lowest(self, found: float) -> bool:
+        """Whether nothing weaker was tried, because its margin could not make it up."""
+        return 0 < self._weakest() == round(found / self.settings.resolution)
+
     def _accept(self, high: int) -> Iterator[StrengthCurve]:
         """A few steps upwards, while the held-out inputs disagree."""
         for step in range(min(self.settings.patience, self.top - high) + 1):
@@ -141,33 +148,42 @@ class _Search:
         """
         if self.learn is None:
             return
-        mended = 0.0
-        for _ in range(self.settings.adaptive + (self.settings.mends if self.mend is not None else 0)):
-            alpha, unit = self.last.alpha, self.settings.resolution
+        rounds, mended, unit = self.settings.adaptive, 0.0, self.settings.resolution
+        while rounds:
+            alpha, role = self.last.alpha, "adaptive"
             if not self.last.safe and alpha != mended and self._mended():
-                mended = alpha
-            elif not self.last.safe:
-                alpha += unit * max(1, math.ceil((self.first - alpha) / unit / 2))
-            if alpha > self.settings.alpha_max:
-                return
+                mended, role = alpha, "mended"
+            else:
+                rounds -= 1
+                if not self.last.safe:
+                    step = max(1, math.ceil((self.first - alpha) / unit / 2))
+                    alpha = min(self.top, round(alpha / unit) + step) * unit
+                    if alpha <= self.last.alpha:
+                        return
             # Nothing has been shown of a vector that was repaired again.
-            yield self._attack(alpha, [*self.tune, *self.validate] if self.curve.mends else self.validate)
+            also = [*self.tune, *self.validate] if self.curve.mends else self.validate
+            yield self._attack(alpha, also, role)
             if self.last.safe:
                 return
 
     def _mended(self) -> bool:
-        """Whether the vector was repaired again, to hold the learned words that drew the concept in the last test.
+        """Whether the vector was repaired again, to hold the learned words that broke the last test.
 
-        These are the ones with more than half of `epsilon`.
+        These are the ones that could not have become safe any more, and with them whatever has more than half of `epsilon`.
         """
-        if self.mend is None or self.curve.mends >= self.settings.mends:
+        settings, counts = self.settings, self.last.counts
+        if self.mend is None or self.curve.mends >= settings.mends:
             return False
-        counts, most = self.last.counts, self.settings.epsilon / 2
-        broke = [name for name in self.learned if name in counts and counts[name][0] > most * counts[name][1]]
-        if broke:
-            self.mend(broke)
-            self.curve = replace(self.curve, mends=self.curve.mends + 1)
-        return bool(broke)
+        hits = {name: counts[name] for name in self.learned if name in counts}
+        most = settings.round * settings.rounds
+        lost = [n for n, (seen, _) in hits.items() if not is_safe(seen, most, settings.epsilon, settings.share)]
+        if not lost:
+            return False
+        self.mend(
+            lost + [n for n, (seen, drawn) in hits.items() if n not in lost and seen > drawn * settings.epsilon / 2]
+        )
+        self.curve = replace(self.curve, mends=self.curve.mends + 1)
+        return True
 
     def _weighed(self, found: float) -> StrengthCurve:
         """The second half of the rule: at the smallest strength that met the first and its margin, or with less of a margin."""
@@ -180,7 +196,9 @@ class _Search:
         return replace(curve, reason=fault)
 
     def _reason(self, found: float, alpha: float) -> str:
-        reason = "the smallest alpha that meets both bounds"
+        reason = "the smallest alpha that meets both bounds" + (
+            ", of those that are tried" if self._lowest(found) else ""
+        )
         if alpha > found:
             settings, whole = self.settings, f"the strength that was repaired, {self.repaired:g}"
             least = f", and at least to {settings.least:.0%} of that" if settings.least else ""
@@ -211,7 +229,7 @@ class _Search:
         curve = replace(self.curve, control=control, safe_alpha=found, images=images, even_grid=grid)
         if floor >= base.rate - settings.delta:
             return curve, ""
-        weaker = "; search_strength.least = 0 looks for a weaker one" if self._weakest() else ""
+        weaker = "; search_strength.least = 0 looks for a weaker one" if self._lowest(found) else ""
         return curve, (
             f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
             f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}{weaker}"
