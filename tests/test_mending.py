@@ -24,7 +24,8 @@ from tverase.progress import Progress, silent
 from tverase.repair import Lessons, Repair, mend
 from tverase.repair import repair as distil
 from tverase.rng import generator
-from tverase.strength import Strength, StrengthCurve, Tested
+from tverase.strength import Strength, StrengthCurve
+from tverase.strength import Tested as Trialled
 from tverase.strength_search import search_strength as searched
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
@@ -128,9 +129,9 @@ def test_no_search_has_more_tests_than_share_its_error(
     settings = Strength(adaptive=adaptive, patience=1, resolution=0.5)
     rng, most, taken = np.random.default_rng(adaptive), settings.round * settings.rounds, []
 
-    def verdict(_: object, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Tested:
+    def verdict(_: object, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Trialled:
         safe, blamed = rng.random() < rng.choice([0.2, 0.5, 0.8]), inputs[-1 if rng.random() < 0.7 else 0]
-        return Tested(alpha, role, {n: (0 if safe or n != blamed else most, most) for n in inputs}, 0.0, safe, 0)
+        return Trialled(alpha, role, {n: (0 if safe or n != blamed else most, most) for n in inputs}, 0.0, safe, 0)
 
     monkeypatch.setattr("tverase.strength_search.test_alpha", verdict)
     for _ in range(300):
