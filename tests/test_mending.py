@@ -37,12 +37,11 @@ class Broken:
 
     trial: KnownTrial
     enough: int
-    then: float = 0.0  # the rate of a word after that
     held: list[list[str]] = field(default_factory=list)
     asked: int = 0
 
     def rate(self, _: float) -> float:
-        return self.then if len(self.held) >= self.enough else 0.5
+        return 0.0 if len(self.held) >= self.enough else 0.5
 
     def learn(self, alpha: float, number: int) -> list[str]:
         self.asked += 1
@@ -255,9 +254,8 @@ def test_a_mend_holds_every_word_so_far_and_most_of_all_what_broke_the_search(
     other, broke = (inputs.cond[f"bomb/{number}"][0] for number in (0, 1))
     rows = [sum(bool(torch.allclose(row, word, atol=1e-5)) for row in learned) for word in (*rounds, other, broke)]
     assert min(rows) > 0
-    assert (
-        rows[-1] == max(rows) >= len(learned) / 4
-    )  # half of it is about this word, half of that just as it was learned
+    # Half of it is about the word that broke the search, half of that just as it was learned.
+    assert rows[-1] == max(rows) >= len(learned) / 4
 
 
 def test_a_mend_begins_where_the_repair_ended(place: tuple[Path, Params]) -> None:
