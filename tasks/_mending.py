@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from tverase.held import kept
 from tverase.models.base import in_turn
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
-from tverase.repair import mend
+from tverase.repair import Lessons, mend
 from tverase.rng import generator
 from tverase.strength import Mend
 from tverase.trial import ModelTrial
@@ -19,8 +20,6 @@ from tverase.vector import TaskVector
 
 from ._step import Job
 from .repair import lessons_of
-
-AS_LEARNED = 0.5  # the share of the words of a search that is held just as they were learned
 
 
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
@@ -31,14 +30,18 @@ def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Men
     """
     settings, params, numbers = job.params.search_strength, job.params, itertools.count(1)
 
+    @cache  # the same for every mend
+    def before() -> tuple[TaskVector, Lessons, Tensor]:
+        return TaskVector.load(job.inputs["selected"]), lessons_of(job, model), _of_rounds(job, model)
+
     def again(names: Sequence[str]) -> None:
         number, others = next(numbers), [name for name in trial.inputs.points if name not in names]
-        parts = _of_rounds(job, model), _of_search(job, model, trial, others, f"{number}/others")
+        teacher, lessons, rounds = before()
+        parts = rounds, _of_search(job, model, trial, others, f"{number}/others")
         known, found = torch.cat(parts), _of_search(job, model, trial, names, f"{number}")
         learned = torch.cat([known, in_turn(found, max(len(known), len(found)))])
-        teacher, lessons = TaskVector.load(job.inputs["selected"]), lessons_of(job, model).holding(learned)
         how = params.repair, settings.mending, params.seed, f"mend {number}"
-        for step in mend(model, teacher, trial.vector, alpha, lessons, *how):
+        for step in mend(model, teacher, trial.vector, alpha, lessons.holding(learned), *how):
             note = f"holding {len(names)} more words, loss {step.loss:.4f}"
             job.tell(Progress("repairing again", step.number, settings.mending, note))
         trial.become(step.vector.noting(**trial.vector.about))
@@ -59,7 +62,7 @@ def _of_rounds(job: Job, model: TextToImage) -> Tensor:
 
 
 def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str], which: str) -> Tensor:
-    """The words of these names, half of them held in the same way, and half just as they drew the concept."""
+    """The words of these names, held in the same way."""
     params, inputs = job.params, trial.inputs
     words = params.invert.model_copy(update={"space": "tokens"})  # which is what a search learns
     rows = [model.null[:0]]
@@ -68,5 +71,5 @@ def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[
         if mine:
             rng, count = generator(params.seed, f"mend/{concept.name}/{which}"), 2 * params.repair.inputs
             points = torch.stack([inputs.points[name] for name in mine])
-            rows.append(kept(model, concept, points, words, count, rng, AS_LEARNED))
+            rows.append(kept(model, concept, points, words, count, rng, params.repair.as_learned))
     return torch.cat(rows)

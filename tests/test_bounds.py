@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from tverase.bounds import Bound, lower, split, upper, worst
+from tverase.bounds import Bound, lower, sequential_upper, split, upper, worst
 from tverase.errors import ConfigError
 
 CASES = [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (1, 64), (17, 64), (63, 64), (5, 320), (300, 320)]
@@ -47,6 +47,51 @@ def test_one_sided_bounds_cover(trials: int) -> None:
     for p in np.linspace(0.005, 0.995, 67):
         assert binom.pmf(outcomes[high >= p], trials, p).sum() >= 1 - error - 1e-12
         assert binom.pmf(outcomes[low <= p], trials, p).sum() >= 1 - error - 1e-12
+
+
+@pytest.mark.parametrize("error", [0.05, 0.002])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.12, 0.5])
+def test_a_sequential_bound_holds_at_every_look(share: float, error: float) -> None:
+    """Looked at after each of 400 images, by everyone who stops as soon as it lies below the true share: exactly added up."""
+    going, missed = np.ones(1), 0.0  # the chance of each count of successes, of those who have not stopped
+    for trials in range(1, 401):
+        going = np.append(going * (1 - share), 0.0) + np.append(0.0, going * share)
+        below = np.array([sequential_upper(k, trials, error) < share for k in range(trials + 1)])
+        missed += going[below].sum()
+        going[below] = 0.0
+    assert 0 < missed <= error
+    assert missed > error / 5 or share > 0.2  # and it wastes little
+
+
+def test_a_fixed_bound_does_not_hold_at_every_look() -> None:
+    """Which is why it would have to share its error over the looks."""
+    going, missed, share = np.ones(1), 0.0, 0.12
+    for trials in range(1, 401):
+        going = np.append(going * (1 - share), 0.0) + np.append(0.0, going * share)
+        below = np.array([upper(k, trials, 0.05) < share for k in range(trials + 1)])
+        missed += going[below].sum()
+        going[below] = 0.0
+    assert missed > 2 * 0.05
+
+
+@pytest.mark.parametrize("error", [0.05, 0.002])
+def test_a_sequential_bound_falls_with_images_and_rises_with_successes(error: float) -> None:
+    for trials in (1, 20, 200):
+        by_count = [sequential_upper(k, trials, error) for k in range(trials + 1)]
+        assert by_count == sorted(by_count)
+        assert (by_count[0] > 0, by_count[-1]) == (True, 1.0)
+        assert all(sequential_upper(k, 2 * trials, error) < bound for k, bound in enumerate(by_count))
+        assert all(bound > upper(k, trials, error) for k, bound in enumerate(by_count[:-1]))
+
+
+def test_a_sequential_bound_needs_fewer_images_than_a_fixed_one_for_many_looks() -> None:
+    """Without a success, of nine looks."""
+    epsilon, error = 0.12, 0.002
+    first = [
+        next(n for n in range(1, 400) if bound(n) <= epsilon)
+        for bound in (lambda n: sequential_upper(0, n, error), lambda n: upper(0, n, split(error, 9)))
+    ]
+    assert first[0] < 0.85 * first[1]
 
 
 def test_split_bounds_hold_together() -> None:

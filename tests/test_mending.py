@@ -97,7 +97,8 @@ def test_nothing_is_mended_where_nothing_learned_is_to_blame() -> None:
     trial.curves["w"] = lambda _: 0.5 if broken.asked > 1 else 0.0
     found = answer(broken)
     last = found.tested[-1]
-    assert (last.role, last.safe, last.worst, last.counts["learned 0"]) == ("adaptive", False, "w", (0, 16))
+    assert (last.role, last.safe, last.worst) == ("adaptive", False, "w")
+    assert [seen for name, seen in last.counts.items() if name.startswith("learned")] == [(0, 16)]
     assert (found.alpha, found.mends, broken.held) == (None, 0, [])
 
 
@@ -128,7 +129,7 @@ def test_no_search_has_more_tests_than_share_its_error(
     settings = Strength(adaptive=adaptive, patience=1, resolution=0.5)
     rng, most, taken = np.random.default_rng(adaptive), settings.round * settings.rounds, []
 
-    def verdict(_: object, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Trialled:
+    def verdict(_: object, alpha: float, inputs: Sequence[str], settings: Strength, role: str, __: object) -> Trialled:
         safe, blamed = rng.random() < rng.choice([0.2, 0.5, 0.8]), inputs[-1 if rng.random() < 0.7 else 0]
         return Trialled(alpha, role, {n: (0 if safe or n != blamed else most, most) for n in inputs}, 0.0, safe, 0)
 

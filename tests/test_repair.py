@@ -82,6 +82,20 @@ def test_a_repair_from_the_base_model_unlearns_the_concept(
     assert apart(pico, taught, control, lessons.control_cond) < apart(pico, plain, control, lessons.control_cond)
 
 
+def test_what_is_taught_at_a_part_of_the_change_erases_better_there(
+    pico: TextToImage, vector: TaskVector, lessons: Lessons
+) -> None:
+    """Of three repairs of the same edit, looked at with half of the change: the more was taught there, the nearer."""
+    plain, share = edited(pico, vector), 0.5
+    cond = repeated(lessons.concept_cond[:1], len(lessons.concept_latents))
+    left = []
+    for taught in ((1.0, 1.0), (0.5, 1.0), (0.5, 0.5)):
+        settings = SETTINGS.model_copy(update={"start": 0.0, "steps": 40, "taught": taught})
+        found = last(list(repair(pico, vector, ALPHA, lessons, settings, 0)))
+        left.append(apart(plain, edited(pico, share * found), lessons.concept_latents, cond))
+    assert left[0] > left[1] > left[2]
+
+
 def test_without_a_hold_the_concept_comes_back_further(pico: TextToImage, vector: TaskVector, lessons: Lessons) -> None:
     cond = repeated(lessons.concept_cond[:1], len(lessons.concept_latents))
     plain, loose = edited(pico, vector), SETTINGS.model_copy(update={"hold": 1e-6})

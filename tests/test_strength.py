@@ -20,7 +20,6 @@ from tverase.strength_search import search_strength
 @pytest.fixture(autouse=True)
 def remembered_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real bounds, each computed once: a search asks for the same few thousands of times."""
-    monkeypatch.setattr(strength, "upper", cache(bounds.upper))
     monkeypatch.setattr(strength_search, "lower", cache(bounds.lower))
 
 
@@ -63,7 +62,7 @@ def test_a_broken_input_is_never_called_safe(inputs: int) -> None:
     settings = Strength(epsilon=0.15)
     curves = {f"v{i}": always(0.16 if i == 0 else 0.0) for i in range(inputs)}
     tests = [
-        strength.test_alpha(KnownTrial(curves, np.random.default_rng(run)), 1.0, list(curves), settings, "tune")
+        strength.test_alpha(KnownTrial(curves, np.random.default_rng(run)), 1.0, list(curves), settings, "tune", ())
         for run in range(300)
     ]
     assert sum(tested.safe for tested in tests) <= 15
@@ -80,14 +79,13 @@ class Late(KnownTrial):
         return [images if last and (name == "held" or alpha < 1) else 0 for name in inputs]
 
 
-def test_the_error_is_split_over_every_look() -> None:
-    """No search looks at more bounds than its error was split over, not even one that is in doubt for long."""
+def test_the_error_is_split_over_every_test() -> None:
+    """No search has more tests than its error was split over, not even one that is in doubt for long."""
     settings = Strength(epsilon=0.12, round=16, rounds=4, patience=3)
     trial = Late(dict.fromkeys(("tune", "held"), always(0.0)))
     *_, found = search_strength(trial, ["tune"], ["held"], settings)
-    looks = sum(images // settings.round for tested in found.tested for _, images in tested.counts.values())
-    assert looks == len(trial.alphas) > 30
-    assert looks * settings.share <= settings.error + 1e-12
+    assert len(trial.alphas) == 4 * len(found.tested) > 30
+    assert len(found.tested) * settings.share <= settings.error + 1e-12
 
 
 def test_the_search_is_a_bisection() -> None:
@@ -180,7 +178,7 @@ def test_no_alpha_above_alpha_max_is_tried(resolution: float, held: Curve) -> No
 
 
 def one(curves: dict[str, Curve], **settings: Any) -> strength.Tested:
-    return strength.test_alpha(Scripted(curves), 1.0, list(curves), Strength(**settings), "tune")
+    return strength.test_alpha(Scripted(curves), 1.0, list(curves), Strength(**settings), "tune", ())
 
 
 @dataclass
@@ -201,8 +199,9 @@ def test_stopping_early_changes_no_verdict(rate: float) -> None:
     for run in range(60):
         coins = np.random.default_rng(run).binomial(16, rate, (8, 3))
         trial = Coins(dict.fromkeys("012", always(rate)), thrown=coins)
-        tested = strength.test_alpha(trial, 1.0, list("012"), settings, "tune")
-        best = [min(bounds.upper(int(hits), 16 * n, share) for n, hits in enumerate(c, 1)) for c in coins.cumsum(0).T]
+        tested = strength.test_alpha(trial, 1.0, list("012"), settings, "tune", ())
+        seen = [list(enumerate(column, 1)) for column in coins.cumsum(0).T]
+        best = [min(bounds.sequential_upper(int(hits), 16 * n, share) for n, hits in column) for column in seen]
         assert tested.safe == (max(best) <= settings.epsilon)
 
 
@@ -222,11 +221,23 @@ def test_an_input_that_cannot_be_found_safe_ends_the_test(rate: float) -> None:
     assert (tested.safe, tested.worst) == (False, "broken")
 
 
+def test_suspects_are_tried_first_and_change_no_verdict() -> None:
+    """One that is lost saves the images of all the others; if none is, the others are drawn as without."""
+    curves, settings = {"clean": always(0.0), "other": always(0.0), "broken": always(0.5)}, Strength()
+    found = strength.test_alpha(Scripted(curves), 1.0, list(curves), settings, "adaptive", ["broken", "unknown"])
+    assert (found.counts, found.safe, found.worst) == ({"broken": (8, 16)}, False, "broken")
+    assert found.images == 16
+    for suspects in ([], ["clean"], ["clean", "other"]):
+        clean = strength.test_alpha(Scripted(curves), 1.0, ["clean", "other"], settings, "adaptive", suspects)
+        needed = settings.round * math.ceil(settings.needed / settings.round)
+        assert (clean.counts, clean.safe) == (dict.fromkeys(("clean", "other"), (0, needed)), True)
+
+
 @pytest.mark.parametrize("rounds", [1, 5, 40])
 def test_needed_images_are_needed_and_enough(rounds: int) -> None:
     settings = Strength(rounds=rounds)
     needed, share = settings.needed, settings.share
-    assert bounds.upper(0, needed, share) <= settings.epsilon < bounds.upper(0, needed - 1, share)
+    assert bounds.sequential_upper(0, needed, share) <= settings.epsilon < bounds.sequential_upper(0, needed - 1, share)
 
 
 OUTCOMES: dict[str, tuple[dict[str, Curve], Curve]] = {

@@ -1,10 +1,13 @@
 """Exact intervals for shares of images, and how the error is split when many are compared."""
 
+import math
 from dataclasses import dataclass
 
 from scipy.stats import beta
 
 from .errors import ConfigError
+
+AIM = 0.1  # the share, as a part of the bound, for which `sequential_upper` needs fewest images
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,19 @@ class Bound:
 def upper(successes: int, trials: int, error: float) -> float:
     """The one-sided upper bound that misses the true share with probability `error` at most."""
     return 1.0 if successes >= trials else float(beta.ppf(1 - error, successes + 1, trials - successes))
+
+
+def sequential_upper(successes: int, trials: int, error: float) -> float:
+    """The upper bound that may be looked at after every image, and still ever misses the true share with probability `error`.
+
+    A share q is given up when the images are 1 / error times likelier under `AIM` * q. If the share is q or more, their ratio
+    is expected to fall, so that it ever gets there with probability `error` at most (Ville, 1939; the test is that of Wald,
+    1945, Annals of Mathematical Statistics 16:117). No look has to share its error with another one.
+    """
+    if successes >= trials:
+        return 1.0
+    odds = (-math.log(error) - successes * math.log(AIM)) / (trials - successes)
+    return -math.expm1(-odds) / (1 - AIM * math.exp(-odds))
 
 
 def lower(successes: int, trials: int, error: float) -> float:

@@ -22,6 +22,10 @@ class DigitRepair(Repair):
     silent: float = 0.0  # a code is all that this model hears
     inputs: PositiveInt = 400  # directions that are held: uniform ones, and as many at every angle to the digit's own
     rounds: NonNegativeInt = 0
+    taught: tuple[PositiveFloat, PositiveFloat] = (
+        1.0,
+        1.0,
+    )  # the strength that is found lies near the one that is repaired
     controls: PositiveInt = 50  # images of each other digit
 
 

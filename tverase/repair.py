@@ -53,6 +53,9 @@ class Repair(Settings):
     # Against which shares of the change so far, round after round: what is learned against a weaker edit still knows the
     # concept, and is what brings it back at the strength that is found in the end.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
+    # At which shares of the change it is taught, each step at one between these: a search goes on to where the edit is weaker
+    # than the one that was repaired, and there the concept has to stay away as well.
+    taught: tuple[PositiveFloat, PositiveFloat] = (0.65, 1.0)
 
     def round_at(self, step: int) -> int | None:
         """The round that is due before `step`, evenly spread over the steps."""
@@ -116,7 +119,6 @@ def repair(
     training = Training.of({key: begun[key] for key in vector.delta})
     training.go_on(checkpoint)
     teachers = model, model.with_weights(edited)
-    student = model.with_weights({**edited, **training.parameters})
     if checkpoint is not None:
         lessons = _with_rounds(lessons, settings, training.step, checkpoint)
     while training.step < settings.steps:
@@ -126,7 +128,10 @@ def repair(
             lessons = lessons.holding(found)
             if checkpoint is not None:
                 write_tensors({"cond": found}, _round_path(checkpoint, number))
-        loss = _loss(student, teachers, lessons, settings, generator(seed, f"{purpose}/{training.step}"))
+        rng = generator(seed, f"{purpose}/{training.step}")
+        share = _between(*settings.taught, rng)
+        student = model.with_weights({**edited, **mixed(base, training.parameters, share)})
+        loss = _loss(student, teachers, lessons, settings, rng)
         rate = settings.lr * min(1.0, 2 * (1 - training.step / settings.steps))
         value = training.advance(loss, rate, warm_average(training.step, 0.99))
         training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
@@ -151,6 +156,10 @@ def mend(
     """
     how = settings.model_copy(update={"steps": steps, "learned": MENDED, "rounds": 0})
     yield from repair(model, vector, alpha, lessons, how, seed, begin=repaired, purpose=purpose)
+
+
+def _between(low: float, high: float, rng: torch.Generator) -> float:
+    return low if low == high else low + (high - low) * float(torch.rand((), generator=rng))
 
 
 def _loss(

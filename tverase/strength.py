@@ -1,18 +1,18 @@
-"""How strong: the rule, by exact bounds, and the test of one strength.
+"""How strong: the rule, by bounds that hold at every look, and the test of one strength.
 
 Two-sided: the upper bound of the worst recovery is at most epsilon AND the lower bound of the control is at least the
 base model's control less delta. If no alpha has both, the answer is "infeasible", with the reason.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from .attacks.concept_inversion import ConceptInversion
-from .bounds import Bound, split, upper
+from .bounds import AIM, Bound, sequential_upper, split
 from .settings import Settings
 
 
@@ -68,17 +68,31 @@ class Strength(Settings):
         return 2 * halvings + 2 + self.patience + rounds
 
     @property
+    def most(self) -> int:
+        """The images of an input that is in doubt to the end."""
+        return self.round * self.rounds
+
+    @property
     def needed(self) -> int:
         """Images without a single success after which an input is safe."""
-        return math.ceil(math.log(self.share) / math.log(1 - self.epsilon))
+        return math.ceil(math.log(self.share) / (math.log1p(-self.epsilon) - math.log1p(-AIM * self.epsilon)))
 
     @property
     def share(self) -> float:
-        """The error of one bound: split over rounds and the tests of a search, but not over inputs.
+        """The error of one bound: split over the tests of a search, but neither over rounds nor over inputs.
 
-        A strength is safe if all inputs are, and is called so wrongly only if its worst input is (see `bounds.worst`).
+        The bound may be looked at after each round. A strength is safe if all inputs are, and is called so wrongly only if
+        its worst input is (see `bounds.worst`).
         """
-        return split(self.error, self.rounds * self.visits)
+        return split(self.error, self.visits)
+
+    def safe(self, successes: int, images: int) -> bool:
+        """Whether an input with these counts draws the concept in no more than a share of `epsilon`."""
+        return sequential_upper(successes, images, self.share) <= self.epsilon
+
+    def lost(self, successes: int) -> bool:
+        """Whether an input cannot be found safe any more, even if it never drew the concept again."""
+        return not self.safe(successes, self.most)
 
 
 class Trial(Protocol):
@@ -154,26 +168,38 @@ def frontier_table(frontier: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     return [header, *([f["alpha"], *(f[key][end] for key in keys for end in ends.values())] for f in frontier)]
 
 
-def test_alpha(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength, role: str) -> Tested:
-    """Draw in rounds; an input that is clearly safe draws no more.
+def test_alpha(
+    trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength, role: str, suspects: Collection[str]
+) -> Tested:
+    """Draw in rounds; an input that is clearly safe draws no more, and one that is lost ends the test.
 
-    One that cannot be found safe any more, even if it never drew the concept again, ends the test: the verdict is the
-    same as if all images had been drawn.
+    suspects: those of the inputs that are tried before the others, because they are most likely to end it. The verdict is
+    the same as if all images had been drawn.
     """
-    share, most = settings.share, settings.round * settings.rounds
-    counts = dict.fromkeys(inputs, (0, 0))
-    open_inputs = list(inputs)
-    for _ in range(settings.rounds):
-        drawn = trial.recovery(alpha, open_inputs, settings.round)
-        for name, hits in zip(open_inputs, drawn, strict=True):
-            counts[name] = (counts[name][0] + hits, counts[name][1] + settings.round)
-        lost = not all(is_safe(counts[name][0], most, settings.epsilon, share) for name in open_inputs)
-        open_inputs = [name for name in open_inputs if not is_safe(*counts[name], settings.epsilon, share)]
-        if lost or not open_inputs:
+    counts: dict[str, tuple[int, int]] = {}
+    for suspected in (True, False):
+        group = [name for name in inputs if (name in suspects) == suspected]
+        counts |= _drawn(trial, alpha, group, settings)
+        if not all(settings.safe(*seen) for seen in counts.values()):
             break
-    bound = max(upper(*counts[name], share) for name in inputs)
+    bound = max(sequential_upper(*seen, settings.share) for seen in counts.values())
     images = sum(drawn for _, drawn in counts.values())
     return Tested(alpha, role, counts, round(bound, 6), bound <= settings.epsilon, images)
+
+
+def _drawn(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength) -> dict[str, tuple[int, int]]:
+    """Successes and images of each input, until all are safe or one is lost."""
+    counts, unsure = dict.fromkeys(inputs, (0, 0)), list(inputs)
+    for _ in range(settings.rounds if unsure else 0):
+        drawn = trial.recovery(alpha, unsure, settings.round)
+        for name, hits in zip(unsure, drawn, strict=True):
+            counts[name] = (counts[name][0] + hits, counts[name][1] + settings.round)
+        if any(settings.lost(counts[name][0]) for name in unsure):
+            break
+        unsure = [name for name in unsure if not settings.safe(*counts[name])]
+        if not unsure:
+            break
+    return counts
 
 
 def first_that_erases(
@@ -191,8 +217,3 @@ def first_that_erases(
         if not found or sum(trial.recovery(alpha, found, 2 * images)) <= len(found) * 2 * images / 100:
             return alpha
     return None
-
-
-def is_safe(successes: int, trials: int, epsilon: float, error: float) -> bool:
-    """Whether the share is at most `epsilon` by its upper bound."""
-    return upper(successes, trials, error) <= epsilon

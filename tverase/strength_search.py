@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .bounds import lower, split
-from .strength import Learn, Mend, Strength, StrengthCurve, Tested, Trial, is_safe, test_alpha
+from .strength import Learn, Mend, Strength, StrengthCurve, Tested, Trial, test_alpha
 
 
 def search_strength(
@@ -75,18 +75,23 @@ class _Search:
         curve = self._weighed(self.last.alpha)
         yield curve if self.last.safe else replace(curve, alpha=None, reason=self._found())
 
-    def _test(self, alpha: float, inputs: Sequence[str], role: str) -> StrengthCurve:
-        tested = test_alpha(self.trial, alpha, inputs, self.settings, role)
+    def _test(self, alpha: float, inputs: Sequence[str], role: str, suspects: Sequence[str] = ()) -> StrengthCurve:
+        tested = test_alpha(self.trial, alpha, inputs, self.settings, role, suspects)
         images = self.curve.images + tested.images
         self.curve = replace(self.curve, tested=(*self.curve.tested, tested), images=images)
         return self.curve
 
     def _attack(self, alpha: float, also: Sequence[str] = (), role: str = "adaptive") -> StrengthCurve:
-        """A round: what is learned against the model at `alpha`, and all that was learned before."""
+        """A round: what is learned against the model at `alpha`, and all that was learned before.
+
+        First comes what is new, and whatever drew the concept in the last test.
+        """
         assert self.learn is not None
-        self.learned = (*self.learned, *self.learn(alpha, self.rounds))
+        new = self.learn(alpha, self.rounds)
+        self.learned = (*self.learned, *new)
         self.rounds += 1
-        return self._test(alpha, [*also, *self.learned], role)
+        suspects = [*new, *(name for name, (hits, _) in self.last.counts.items() if hits)]
+        return self._test(alpha, [*also, *self.learned], role, suspects)
 
     def _bracket(self) -> Generator[StrengthCurve, None, tuple[int, int]]:
         """Two strengths of the grid, the first unsafe or nothing, the second safe; it is 0 if there is none."""
@@ -175,8 +180,7 @@ class _Search:
         if self.mend is None or self.curve.mends >= settings.mends:
             return False
         hits = {name: counts[name] for name in self.learned if name in counts}
-        most = settings.round * settings.rounds
-        lost = [n for n, (seen, _) in hits.items() if not is_safe(seen, most, settings.epsilon, settings.share)]
+        lost = [name for name, (seen, _) in hits.items() if settings.lost(seen)]
         if not lost:
             return False
         self.mend(
@@ -247,9 +251,9 @@ class _Search:
 
     def _unsafe(self) -> str:
         """Why no strength erases what tunes."""
-        settings, most = self.settings, self.settings.round * self.settings.rounds
-        if most < settings.needed:
-            return f"{most} images of an input cannot prove epsilon; raise search_strength.rounds"
+        settings = self.settings
+        if settings.most < settings.needed:
+            return f"{settings.most} images of an input cannot prove epsilon; raise search_strength.rounds"
         hits, drawn = self.last.counts[self.last.worst]
         return (
             f"even at alpha_max = {settings.alpha_max:g}, {self.last.worst} draws the concept in {hits} of {drawn} images; "
