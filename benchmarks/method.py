@@ -15,7 +15,7 @@ from . import say
 from ._runs import Run, method_case, try_steps
 
 WORST, LOSS = 0.05, 0.02
-RECIPES = {"default": [], "plain": ["select.how=all", "repair.steps=0", "search_strength.adaptive=0"]}
+RECIPES = {"default": [], "plain": ["repair.steps=0", "search_strength.adaptive=0"]}
 GROUP = "dagger+knife+swords+pill+syringe"
 
 

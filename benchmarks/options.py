@@ -17,7 +17,6 @@ from .erasure import PLAIN, WORST, figures, line
 PLAIN_VECTOR = {"build_vector.subtract_control": "0", "select.how": "all", "repair.steps": "0"}
 BLOCKS = {**PLAIN_VECTOR, "select.how": "blocks"}
 OPTIONS: dict[str, dict[str, str]] = {
-    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "300"},
     "repaired": {**PLAIN_VECTOR, "repair.steps": "300"},
     "repaired, from the edited model on": {**PLAIN_VECTOR, "repair.steps": "300", "repair.start": "1"},
     "plain": PLAIN_VECTOR,
@@ -26,6 +25,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     **{layers: {**BLOCKS, "select.layers": layers} for layers in ("attention", "mid+up", "down", "resnets")},
     **{how: {**PLAIN_VECTOR, "select.how": how} for how in ("profile", "search")},
     "attention, repaired": {**BLOCKS, "select.layers": "attention", "repair.steps": "300"},
+    "mid+up, repaired": {**BLOCKS, "select.layers": "mid+up", "repair.steps": "300"},
     "profile, repaired": {**PLAIN_VECTOR, "select.how": "profile", "repair.steps": "300"},
     # To be held against "plain".
     "magnitude 20%": {**PLAIN_VECTOR, "build_vector.prune": "magnitude", "build_vector.keep": "0.2"},

@@ -1,4 +1,4 @@
-"""Exact intervals for shares of images, and how the error is split when many are compared."""
+"""Intervals for shares of images, exact or good at every look, and how the error is split when many are compared."""
 
 import math
 from dataclasses import dataclass
@@ -51,11 +51,11 @@ def upper(successes: int, trials: int, error: float) -> float:
 
 
 def sequential_upper(successes: int, trials: int, error: float) -> float:
-    """The upper bound that may be looked at after every image, and still ever misses the true share with probability `error`.
+    """The upper bound that may be looked at after every image: it ever misses the true share with probability `error` at most.
 
     A share q is given up when the images are 1 / error times likelier under `AIM` * q. If the share is q or more, their ratio
-    is expected to fall, so that it ever gets there with probability `error` at most (Ville, 1939; the test is that of Wald,
-    1945, Annals of Mathematical Statistics 16:117). No look has to share its error with another one.
+    is not expected to rise, so that it ever gets there with probability `error` at most (Ville, 1939; the test is that of
+    Wald, 1945, Annals of Mathematical Statistics 16:117). No look has to share its error with another one.
     """
     if successes >= trials:
         return 1.0

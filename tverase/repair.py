@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from .attacks.concept_inversion import ConceptInversion
@@ -56,6 +56,13 @@ class Repair(Settings):
     # At which shares of the change it is taught, each step at one between these: a search goes on to where the edit is weaker
     # than the one that was repaired, and there the concept has to stay away as well.
     taught: tuple[PositiveFloat, PositiveFloat] = (0.65, 1.0)
+
+    @model_validator(mode="after")
+    def _taught_in_order(self) -> "Repair":
+        low, high = self.taught
+        if low > high:
+            raise ValueError(f"repair.taught is from {low:g} to {high:g}; the smaller share comes first")
+        return self
 
     def round_at(self, step: int) -> int | None:
         """The round that is due before `step`, evenly spread over the steps."""

@@ -21,7 +21,7 @@ class Strength(Settings):
 
     epsilon: float = Field(default=0.15, gt=0, lt=1)  # worst recovery allowed, upper bound
     delta: float = Field(default=0.25, gt=0, le=1)  # loss of control allowed, lower bound
-    error: float = Field(default=0.05, gt=0, lt=1)  # chance that any of the bounds is wrong
+    error: float = Field(default=0.05, gt=0, lt=1)  # chance that any of the bounds of either half of the rule is wrong
     alpha_max: PositiveFloat = 8.0
     # The strength that is tested first, nearer to the answer costs fewer images; none: the one that was repaired.
     first: PositiveFloat | None = None
@@ -119,8 +119,8 @@ class Tested:
 
     alpha: float
     role: str
-    counts: dict[str, tuple[int, int]]  # input -> (successes, images)
-    upper: float  # what no input exceeds
+    counts: dict[str, tuple[int, int]]  # input -> (successes, images); all inputs, if it is safe
+    upper: float  # what none of these inputs exceeds
     safe: bool
     images: int
 

@@ -166,7 +166,7 @@ class _Search:
                     if alpha <= self.last.alpha:
                         return
             # Nothing has been shown of a vector that was repaired again.
-            also = [*self.tune, *self.validate] if self.curve.mends else self.validate
+            also = [*dict.fromkeys([*self.tune, *self.validate])] if self.curve.mends else self.validate
             yield self._attack(alpha, also, role)
             if self.last.safe:
                 return

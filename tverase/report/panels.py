@@ -120,7 +120,7 @@ def _tested(axes: "Axes", facts: Facts) -> None:
         return
     uppers = [t["upper"] for t in tested]
     axes.plot(
-        [t["alpha"] for t in tested], uppers, "v", color=ERASED, label="upper bound of the worst input, in the search"
+        [t["alpha"] for t in tested], uppers, "v", color=ERASED, label="upper bound of the inputs tried, in the search"
     )
 
 

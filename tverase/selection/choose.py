@@ -19,10 +19,8 @@ from .search import Search, search
 class Select(Settings):
     """Which weights are edited."""
 
-    how: Literal["all", "blocks", "search", "profile"] = "blocks"
-    layers: Layers | None = (
-        "mid+up"  # of `blocks`, nothing to the others; "down" is near the paper's "first three blocks"
-    )
+    how: Literal["all", "blocks", "search", "profile"] = "all"
+    layers: Layers | None = None  # of `blocks`; "down" is near the paper's "first three blocks"
     alpha: PositiveFloat = 2.0  # strength of the edit that `search` and `profile` look at
     search: Search = Search()
     profile: Profile = Profile()
@@ -31,6 +29,8 @@ class Select(Settings):
     def _layers_are_of_blocks(self) -> "Select":
         if self.how == "blocks" and self.layers is None:
             raise ValueError("select.how=blocks needs select.layers, for example select.layers=down")
+        if self.how != "blocks" and self.layers is not None:
+            raise ValueError(f"select.layers={self.layers} is of select.how=blocks, and select.how is {self.how}")
         return self
 
 
