@@ -22,6 +22,7 @@ class DigitRepair(Repair):
     silent: float = 0.0  # a code is all that this model hears
     inputs: PositiveInt = 400  # directions that are held: uniform ones, and as many at every angle to the digit's own
     rounds: NonNegativeInt = 0
+    hold: PositiveFloat = 1.0
     # At the whole change: from the edited model on, and without attacks, parts of it erase as well (docs/digits.md).
     taught: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
     controls: PositiveInt = 50  # images of each other digit

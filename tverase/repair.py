@@ -41,7 +41,7 @@ class Repair(Settings):
     start: float = Field(default=0.0, ge=0, le=1)
     batch: PositiveInt = 16  # of what is to return, and as many of what has to stay away
     lr: PositiveFloat = 2e-4
-    hold: PositiveFloat = 1.0  # weight of what has to stay away
+    hold: PositiveFloat = 0.6  # weight of what has to stay away, beside 1 of what is to return
     silent: float = 0.15  # share of samples without a caption
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
