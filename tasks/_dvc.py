@@ -1,9 +1,10 @@
 """DVC is told what a flow has made, so that `dvc repro` finds nothing to do."""
 
+import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -13,6 +14,8 @@ from tverase.errors import TveraseError
 from tverase.files import digest_of, sha256
 
 from ._step import STATE, Record
+
+CACHE = Path(".dvc/cache/files/md5")
 
 STAGES = (
     "make_images",
@@ -43,6 +46,7 @@ def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], s
     command = [sys.executable, "-m", "dvc", "commit", "-q", "-f", *stages]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     with FileLock(STATE / "dvc.lock"):
+        _forget_damaged(Path(output) for record in records.values() for output in record.outputs)
         run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
@@ -51,6 +55,25 @@ def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], s
     mark.parent.mkdir(exist_ok=True)
     mark.touch()
     return True
+
+
+def _forget_damaged(outputs: Iterable[Path]) -> None:
+    """Take out of DVC's cache what is not what its name says.
+
+    A link to the cache lets damage to an output through, and DVC, which trusts its cache, would put it back.
+    """
+    for output in outputs:
+        for path in (output, *output.rglob("*")):
+            if path.is_file():
+                name = _md5(path)
+                cached = CACHE / name[:2] / name[2:]
+                if cached.exists() and not cached.samefile(path) and _md5(cached) != name:
+                    cached.unlink()
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _mark(records: Mapping[str, Record]) -> Path:

@@ -1,10 +1,13 @@
 """What a run that changed nothing leaves alone beside its steps: the report, and DVC."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tasks import _dvc
 from tasks._dvc import STAGES, commit_if_params_are_in_git
@@ -20,8 +23,6 @@ def record(key: str = "k", digest: str = "d") -> Record:
 @pytest.fixture
 def commits(tmp_path: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """A folder that looks like a DVC repository, and what DVC was called with there."""
-    import yaml
-
     monkeypatch.chdir(tmp_path)
     Path(".dvc").mkdir()
     Path(".tverase").mkdir()
@@ -65,6 +66,37 @@ def test_what_is_not_in_params_yaml_is_not_committed(commits: list[list[str]]) -
     shutil.rmtree(".dvc")
     assert not commit_if_params_are_in_git(Params.load(Path("params.yaml")), {"evaluate": record()})
     assert commits == []
+
+
+def test_damage_that_went_through_a_link_does_not_come_back_from_the_cache(
+    tmp_path: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a real DVC: the output is a link to its cache, somebody writes into it, the step makes it again."""
+    monkeypatch.chdir(tmp_path)
+    Path(".tverase").mkdir()
+    Path("params.yaml").write_text(yaml.safe_dump(small_run))
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": {"cmd": "true", "outs": ["made", "alone"]}}}))
+    for command in (["init", "-q", "--no-scm"], ["config", "cache.type", "hardlink"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True)
+    params, outputs = Params.load(Path("params.yaml")), [Path("made/whole"), Path("alone")]
+
+    def make(key: str) -> None:
+        for path in outputs:
+            path.parent.mkdir(exist_ok=True)
+            path.unlink(missing_ok=True)
+            path.write_text(f"{path.name} as it should be")
+        again = Record("evaluate", key, {}, {"made": "d", "alone": "d"}, 1.0, 0)
+        assert commit_if_params_are_in_git(params, {"evaluate": again}, ["make"])
+
+    make("first")
+    for path in outputs:
+        assert path.stat().st_nlink == 2
+        path.chmod(0o644)
+        path.write_text("damaged")
+        path.chmod(0o444)  # as it was: what nobody may write DVC does not look into
+    make("again")
+    assert [path.read_text() for path in outputs] == ["whole as it should be", "alone as it should be"]
+    assert all(path.stat().st_nlink == 2 for path in outputs)
 
 
 def test_a_template_is_an_input_of_the_report(small_run: dict[str, Any]) -> None:
