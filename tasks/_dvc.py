@@ -36,10 +36,12 @@ def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], s
     """`dvc commit` the run's stages, but only if params.yaml says what was run: DVC believes that file, not us.
 
     Returns whether anything was committed. Without a DVC repository, without DVC, or if just this was committed
-    before, nothing happens.
+    before and no step has made it anew since, nothing happens.
     """
     try:
-        if not Path(".dvc").is_dir() or params != Params.load(Path("params.yaml")) or _mark(records).exists():
+        if not Path(".dvc").is_dir() or params != Params.load(Path("params.yaml")):
+            return False
+        if _mark(records).exists() and all(record.reused for record in records.values()):
             return False
     except TveraseError:
         return False

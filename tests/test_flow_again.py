@@ -16,8 +16,8 @@ from tasks._step import Record
 from tverase.config import Params
 
 
-def record(key: str = "k", digest: str = "d") -> Record:
-    return Record("evaluate", key, {}, {"outputs/metrics.json": digest}, 1.0, 0)
+def record(key: str = "k", digest: str = "d", *, reused: bool = True) -> Record:
+    return Record("evaluate", key, {}, {"outputs/metrics.json": digest}, 1.0, 0, reused)
 
 
 @pytest.fixture
@@ -44,6 +44,15 @@ def test_the_same_is_committed_once(commits: list[list[str]]) -> None:
     assert not commit_if_params_are_in_git(params, {"evaluate": record()})
     assert len(commits) == 1
     assert commits[0][-len(STAGES) :] == list(STAGES)
+
+
+def test_what_was_made_anew_is_committed_again(commits: list[list[str]]) -> None:
+    """The same bytes as before, because they had been damaged: so may be what DVC holds."""
+    params = Params.load(Path("params.yaml"))
+    for made in (record(reused=False), record(reused=False)):
+        assert commit_if_params_are_in_git(params, {"evaluate": made})
+    assert not commit_if_params_are_in_git(params, {"evaluate": record()})
+    assert len(commits) == 2
 
 
 @pytest.mark.parametrize("change", ["key", "output", "lock", "stages"])
@@ -80,21 +89,21 @@ def test_damage_that_went_through_a_link_does_not_come_back_from_the_cache(
         subprocess.run([sys.executable, "-m", "dvc", *command], check=True)
     params, outputs = Params.load(Path("params.yaml")), [Path("made/whole"), Path("alone")]
 
-    def make(key: str) -> None:
+    def make() -> None:
         for path in outputs:
             path.parent.mkdir(exist_ok=True)
             path.unlink(missing_ok=True)
             path.write_text(f"{path.name} as it should be")
-        again = Record("evaluate", key, {}, {"made": "d", "alone": "d"}, 1.0, 0)
+        again = Record("evaluate", "k", {}, {"made": "d", "alone": "d"}, 1.0, 0)
         assert commit_if_params_are_in_git(params, {"evaluate": again}, ["make"])
 
-    make("first")
+    make()
     for path in outputs:
         assert path.stat().st_nlink == 2
         path.chmod(0o644)
         path.write_text("damaged")
         path.chmod(0o444)  # as it was: what nobody may write DVC does not look into
-    make("again")
+    make()
     assert [path.read_text() for path in outputs] == ["whole as it should be", "alone as it should be"]
     assert all(path.stat().st_nlink == 2 for path in outputs)
 
