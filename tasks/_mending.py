@@ -28,7 +28,8 @@ def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Men
     The edit that teaches and what is held are those of the repair, with all the words that its rounds and the search have
     learned: whatever is not held may come back. Half of these are the ones that broke the search.
     """
-    settings, params, numbers = job.params.search_strength, job.params, itertools.count(1)
+    params, numbers = job.params, itertools.count(1)
+    steps = params.search_strength.mending * len(params.concepts)
 
     @cache  # the same for every mend
     def before() -> tuple[TaskVector, Lessons, Tensor]:
@@ -40,10 +41,10 @@ def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Men
         parts = rounds, _of_search(job, model, trial, others, f"{number}/others")
         known, found = torch.cat(parts), _of_search(job, model, trial, names, f"{number}")
         learned = torch.cat([known, in_turn(found, max(len(known), len(found)))])
-        how = params.repair, settings.mending, params.seed, f"mend {number}"
+        how = params.repair, steps, params.seed, f"mend {number}"
         for step in mend(model, teacher, trial.vector, alpha, lessons.holding(learned), *how):
             note = f"holding {len(names)} more words, loss {step.loss:.4f}"
-            job.tell(Progress("repairing again", step.number, settings.mending, note))
+            job.tell(Progress("repairing again", step.number, steps, note))
         trial.become(step.vector.noting(**trial.vector.about))
 
     return again

@@ -35,7 +35,8 @@ def run(job: Job) -> None:
 
     Where no strength erases there is nothing to teach, and the vector stays as it is.
     """
-    settings, model, vector = job.params.repair, base_model(job), TaskVector.load(job.inputs["vector"])
+    settings = job.params.repair.of_concepts(len(job.params.concepts))
+    model, vector = base_model(job), TaskVector.load(job.inputs["vector"])
     alpha = None
     if settings.steps:
         latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)

@@ -233,6 +233,20 @@ def test_whatever_is_repaired_can_be_mended(
     assert (trial.vector - once).norm() > 0
 
 
+def test_several_concepts_take_the_steps_of_each(
+    tmp_path: Path, small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params, told = repaired_in(small_run, concepts=["bomb", "cat"], name="bomb+cat"), list[Progress]()
+    job = Job(params, search_strength.STEP.inputs(params), {}, tmp_path, told.append)
+    model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
+    assert repaired.about["repaired"] == str(2 * params.repair.steps)
+    inputs = started(model, params.concept_list, params)
+    mender(job, model, ModelTrial(model, repaired, inputs, (), jury(job), params.sampling, 0), 1.0)(["cat/0"])
+    steps = 2 * params.search_strength.mending
+    assert [(t.done, t.total) for t in told] == [(step + 1, steps) for step in range(steps)]
+
+
 def test_a_mend_holds_every_word_so_far_and_most_of_all_what_broke_the_search(
     place: tuple[Path, Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ task vector again, so that strength, proof and files know nothing of it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -28,7 +29,9 @@ MENDED = 0.8  # the share of what has to stay away that was learned, while a rep
 class Repair(Settings):
     """How the edit is repaired."""
 
-    steps: NonNegativeInt = 300  # none: the vector stays as it is
+    # Of several concepts each takes as many again: whoever shares the steps of one comes back by learned words. None: the
+    # vector stays as it is.
+    steps: NonNegativeInt = 300
     # Strength of the edit that is repaired; none: the first of `alphas` that erases in `look` images of each input, and of
     # words that are learned against it. Held is what the edit does at this strength: what still draws the concept there
     # draws it from the repaired model as well, and what the edit has ruined comes back. The first is stronger than most
@@ -58,11 +61,15 @@ class Repair(Settings):
     taught: tuple[PositiveFloat, PositiveFloat] = (0.65, 1.0)
 
     @model_validator(mode="after")
-    def _taught_in_order(self) -> "Repair":
+    def _taught_in_order(self) -> Self:
         low, high = self.taught
         if low > high:
             raise ValueError(f"repair.taught is from {low:g} to {high:g}; the smaller share comes first")
         return self
+
+    def of_concepts(self, count: int) -> Self:
+        """With the steps that so many concepts take together."""
+        return self.model_copy(update={"steps": count * self.steps})
 
     def round_at(self, step: int) -> int | None:
         """The round that is due before `step`, evenly spread over the steps."""

@@ -45,7 +45,7 @@ class Strength(Settings):
     # the smallest strength itself.
     least: float = Field(default=0.75, ge=0, le=1)
     # A repaired vector is repaired again, so many times at most, where words that the rounds have learned draw the concept:
-    # for `mending` steps these are held as well. Then new ones are learned, at the same strength.
+    # for `mending` steps for each concept these are held as well. Then new ones are learned, at the same strength.
     mends: NonNegativeInt = 2
     mending: PositiveInt = 300
     control_images: PositiveInt = 320
@@ -190,15 +190,11 @@ def test_alpha(
 def _drawn(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength) -> dict[str, tuple[int, int]]:
     """Successes and images of each input, until all are safe or one is lost."""
     counts, unsure = dict.fromkeys(inputs, (0, 0)), list(inputs)
-    for _ in range(settings.rounds if unsure else 0):
+    while unsure and not any(settings.lost(counts[name][0]) for name in unsure):
         drawn = trial.recovery(alpha, unsure, settings.round)
         for name, hits in zip(unsure, drawn, strict=True):
             counts[name] = (counts[name][0] + hits, counts[name][1] + settings.round)
-        if any(settings.lost(counts[name][0]) for name in unsure):
-            break
         unsure = [name for name in unsure if not settings.safe(*counts[name])]
-        if not unsure:
-            break
     return counts
 
 
