@@ -239,6 +239,18 @@ def test_what_is_repaired_is_the_first_strength_that_erases(
     assert trial.asked == asked
 
 
+@pytest.mark.parametrize(("words", "hits", "wanted"), [(8, 1, 2), (8, 2, 3), (40, 2, 2), (40, 3, 3), (400, 3, 3)])
+def test_many_learned_words_do_not_hide_one(words: int, hits: int, wanted: float) -> None:
+    """Of several concepts: one in a hundred of all images is a third of those of a single word."""
+    trial = Counted({2: 0, 3: 0})
+
+    def learn(alpha: float, number: int) -> list[str]:
+        trial.hits[alpha] = hits if alpha == 2 else 0
+        return [f"word {n}" for n in range(words)]
+
+    assert first_that_erases(trial, ["name"], (2, 3), 12, learn) == wanted
+
+
 def test_the_repaired_vector_is_scaled_by_the_strength_that_was_repaired(
     pico: TextToImage, vector: TaskVector, lessons: Lessons
 ) -> None:

@@ -201,15 +201,16 @@ def _drawn(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength
 def first_that_erases(
     trial: Trial, inputs: Sequence[str], alphas: Sequence[float], images: int, learn: Learn | None = None
 ) -> float | None:
-    """The first of `alphas` at which no input draws the concept in a tenth of `images` images, if there is one.
+    """The first of `alphas` at which no input draws the concept in more than a tenth of `images` images, if there is one.
 
-    A look that costs little, for what needs a strength before one is proven. With `learn`, what is learned against the
-    model at that strength may draw the concept in one of a hundred images all together, twice as many of each.
+    A look that costs little, for what needs a strength before one is proven. With `learn`, the same holds for what is learned
+    against the model at that strength, in twice as many images of each, and of all these one in a hundred may show it.
     """
     for number, alpha in enumerate(alphas):
         if max(trial.recovery(alpha, inputs, images), default=0) > images / 10:
             continue
-        found = learn(alpha, number) if learn is not None else []
-        if not found or sum(trial.recovery(alpha, found, 2 * images)) <= len(found) * 2 * images / 100:
+        found, twice = learn(alpha, number) if learn is not None else [], 2 * images
+        hits = trial.recovery(alpha, found, twice) if found else [0]
+        if max(hits) <= twice / 10 and sum(hits) <= len(hits) * twice / 100:
             return alpha
     return None
