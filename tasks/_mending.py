@@ -1,6 +1,5 @@
 """Repair once more, during a strength search: what it has learned and what still draws a concept is held as well."""
 
-import itertools
 from collections.abc import Sequence
 from functools import cache
 
@@ -25,10 +24,10 @@ from .repair import lessons_of
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
     """What repairs the vector of `trial` again. alpha: the strength at which it was repaired.
 
-    The edit that teaches and what is held are those of the repair, with all the words that its rounds and the search have
+    Resumes after a stop. The edit that teaches and what is held are those of the repair, with all the words that its rounds and the search have
     learned: whatever is not held may come back. Half of these are the ones that broke the search.
     """
-    params, numbers = job.params, itertools.count(1)
+    params = job.params
     steps = params.search_strength.mending * len(params.concepts)
 
     @cache  # the same for every mend
@@ -36,12 +35,12 @@ def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Men
         return TaskVector.load(job.inputs["selected"]), lessons_of(job, model), _of_rounds(job, model)
 
     def again(names: Sequence[str]) -> None:
-        number, others = next(numbers), [name for name in trial.inputs.points if name not in names]
+        number, others = trial.became + 1, [name for name in trial.inputs.points if name not in names]
         teacher, lessons, rounds = before()
         parts = rounds, _of_search(job, model, trial, others, f"{number}/others")
         known, found = torch.cat(parts), _of_search(job, model, trial, names, f"{number}")
         learned = torch.cat([known, in_turn(found, max(len(known), len(found)))])
-        how = params.repair, steps, params.seed, f"mend {number}"
+        how = params.repair, steps, params.seed, f"mend {number}", job.scratch / f"mend-{number}.safetensors"
         for step in mend(model, teacher, trial.vector, alpha, lessons.holding(learned), *how):
             note = f"holding {len(names)} more words, loss {step.loss:.4f}"
             job.tell(Progress("repairing again", step.number, steps, note))

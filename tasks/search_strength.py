@@ -4,6 +4,7 @@ from tverase.adaptive import learner
 from tverase.errors import Infeasible
 from tverase.files import read_tensors, write_json, write_text
 from tverase.inversion.sets import InversionSet
+from tverase.journal import Journal
 from tverase.progress import Progress
 from tverase.strength_search import search_strength
 from tverase.trial import Inputs, ModelTrial, frontier
@@ -20,7 +21,7 @@ from .repair import REPAIRED_AT
 def run(job: Job) -> None:
     """Tune on names and `tune`, accept on `validate` and on words learned against it; then the curve, for people.
 
-    Where such words draw a concept, the vector is repaired once more, and everything tried again.
+    Where such words draw a concept, the vector is repaired once more, and everything tried again. Resumes after a stop.
     """
     params, settings, model = job.params, job.params.search_strength, base_model(job)
     vector = TaskVector.load(job.inputs["vector"])
@@ -33,8 +34,9 @@ def run(job: Job) -> None:
     mend = mender(job, model, trial, repaired) if repaired is not None and settings.mends else None
     latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert, settings.attacked)
-    names = inputs.names["tune"], inputs.names["validate"]
-    for curve in search_strength(trial, *names, settings, learn=learn, repaired=repaired, mend=mend):
+    names, journal = (inputs.names["tune"], inputs.names["validate"]), Journal(trial, job.scratch)
+    learn, mend = journal.learning(learn), journal.mending(mend) if mend else None
+    for curve in search_strength(journal, *names, settings, learn=learn, repaired=repaired, mend=mend):
         tested = curve.tested[-1]
         note = f"alpha {tested.alpha:g} {'safe' if tested.safe else 'unsafe'}: worst {tested.worst}"
         job.tell(Progress("searching the strength", len(curve.tested), settings.visits, note))
@@ -81,7 +83,7 @@ STEP = Step(
         "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
         "tverase.concepts", "tverase.sampling", "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
         "tverase.repair", "tverase.held", "tverase.vector", "tverase.training", "tverase.models.text2image",
-        "tasks._mending", "tasks.repair",
+        "tverase.journal", "tasks._mending", "tasks.repair",
     ),
 )  # fmt: skip
 

@@ -75,7 +75,7 @@ def test_what_is_learned_and_draws_the_concept_is_held_and_the_search_goes_on() 
     assert set(found.tested[3].counts) == {"v", "w", "learned 0", "learned 1"}  # everything once more
     assert (found.alpha, found.safe_alpha, found.mends) == (3.125, 2.75, 1)  # with its margin
     assert "the vector was repaired again" in found.reason
-    assert found.as_dict()["mends"] == 1
+    assert (found.as_dict()["mends"], found.as_dict()["held"]) == (1, (("learned 0",),))
 
 
 @pytest.mark.parametrize(("mends", "expected"), [(0, 0), (1, 1), (2, 2)])

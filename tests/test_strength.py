@@ -27,8 +27,8 @@ def first_below(curves: Sequence[Curve], rate: float, step: float) -> float:
 
 
 def test_the_answer_is_safe_and_not_absurdly_strong() -> None:
-    """In 200 searches over random worlds the true worst recovery is at most epsilon, as often as promised."""
-    unsafe, weak, missing, excess = 0, 0, 0, []
+    """At least 190 of 200 searches over random worlds find the smallest alpha, within what their images can tell apart."""
+    inside, unsafe, excess = 0, 0, []
     for run in range(200):
         rng = np.random.default_rng(run)
         names = [f"v{i}" for i in range(6)]
@@ -36,17 +36,23 @@ def test_the_answer_is_safe_and_not_absurdly_strong() -> None:
         settings = Strength()
         *_, found = search_strength(KnownTrial(curves, rng), names[:3], names[3:], settings)
         if found.alpha is None:
-            missing += 1
-            continue
+            continue  # the held-out inputs can lie further off than `patience` goes
         every = list(curves.values())
         unsafe += max(curve(found.alpha) for curve in every) > settings.epsilon
-        weak += found.alpha < first_below(every, settings.epsilon, settings.resolution)
-        excess.append(found.alpha - first_below(every, 5e-4, settings.resolution))
+        weakest = first_below(every, settings.epsilon, settings.resolution)
+        above = found.alpha - first_below(every, 5e-4, settings.resolution)
+        inside += weakest <= found.alpha and above <= 2 * settings.resolution + 1e-9
+        excess.append(above)
+    assert inside >= 190
     assert unsafe <= 10  # 5% of 200; each bound is careful, so it is far fewer
-    assert weak <= 10
-    assert missing <= 20  # the held-out inputs can lie further off than `patience` goes
-    assert max(excess) <= 2 * settings.resolution + 1e-9
     assert np.mean(excess) < 0  # the smallest alpha, not a careful one
+
+
+def test_where_nothing_was_held_out_nothing_is_called_so() -> None:
+    found = answer(KnownTrial({"v": falling(1.0, 0.02)}), ["v"], [])
+    assert found.alpha is not None
+    assert {tested.role for tested in found.tested} == {"tune"}
+    assert found.tested[-1].alpha == found.alpha  # with fresh images, once more
 
 
 @pytest.mark.parametrize("inputs", [1, 2, 8])

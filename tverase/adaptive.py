@@ -1,4 +1,4 @@
-"""Adaptive Diverse Inversion: words learned against the very model that is on trial (method.md, section 4)."""
+"""Adaptive rounds: words learned against the very model that is on trial, from starts at every angle to the concept."""
 
 from collections.abc import Mapping, Sequence
 

@@ -25,7 +25,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Concept:
-    """An object or a style of the embedded world, with its prompts by rung of the ladder (method.md, section 8)."""
+    """An object or a style of the embedded world, with its prompts by rung, from its name to compositions."""
 
     name: str
     kind: Kind

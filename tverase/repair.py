@@ -1,6 +1,6 @@
 """Utility repair: a model that answers as the edited one where it erases, and as the base model to everything else.
 
-Distillation with two teachers (method.md, section 7), from the base model on or from the edited one. What comes out is a
+Distillation (Hinton et al., 2015, arXiv:1503.02531) with two teachers, from the base model on or from the edited one. What comes out is a
 task vector again, so that strength, proof and files know nothing of it.
 """
 
@@ -163,13 +163,14 @@ def mend(
     steps: int,
     seed: int,
     purpose: str,
+    checkpoint: Path | None = None,
 ) -> Iterator[Repaired]:
     """Repairs again, `steps` from `repaired` on; of what has to stay away most is what was learned.
 
-    vector, alpha: the edit that teaches; lessons: with what else has to stay away.
+    vector, alpha: the edit that teaches; lessons: with what else has to stay away. With `checkpoint` it resumes exactly.
     """
     how = settings.model_copy(update={"steps": steps, "learned": MENDED, "rounds": 0})
-    yield from repair(model, vector, alpha, lessons, how, seed, begin=repaired, purpose=purpose)
+    yield from repair(model, vector, alpha, lessons, how, seed, checkpoint, begin=repaired, purpose=purpose)
 
 
 def _between(low: float, high: float, rng: torch.Generator) -> float:

@@ -131,6 +131,16 @@ class Tested:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """The second half of the rule at one strength: what is kept of everything else, and why that is too little, if it is."""
+
+    alpha: float
+    control: Bound
+    floor: float  # what control is at least
+    fault: str
+
+
+@dataclass(frozen=True)
 class StrengthCurve:
     """All that the search saw, and the answer; `alpha` is None if it is infeasible."""
 
@@ -144,12 +154,15 @@ class StrengthCurve:
     safe_alpha: float | None = None  # the smallest that met the first half of the rule
     frontier: tuple[dict[str, Any], ...] = field(default=())
     mends: int = 0  # how often the vector was repaired again on the way
+    held: tuple[tuple[str, ...], ...] = ()  # the words that broke a test, of each mend
+    weighed: tuple[Weighed, ...] = ()  # the strengths at which control was looked at, the last one stands or is refused
 
     def as_dict(self) -> dict[str, Any]:
         """For strength.json: every decision in the order in which it was taken."""
         content = asdict(self)
         content["control"] = self.control.as_dict() if self.control else None
         content["base_control"] = self.base_control.as_dict() if self.base_control else None
+        content["weighed"] = [{**asdict(one), "control": one.control.as_dict()} for one in self.weighed]
         content["feasible"] = self.alpha is not None
         for step, tested in zip(content["tested"], self.tested, strict=True):
             step["worst"] = tested.worst

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .bounds import lower, split
-from .strength import Learn, Mend, Strength, StrengthCurve, Tested, Trial, test_alpha
+from .strength import Learn, Mend, Strength, StrengthCurve, Tested, Trial, Weighed, test_alpha
 
 
 def search_strength(
@@ -29,7 +29,7 @@ def search_strength(
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
     attacker = learn if settings.adaptive and settings.attack.words else None
-    inputs = list(tune), list(validate or tune)
+    inputs = list(tune), list(validate)
     search = _Search(trial, *inputs, settings, settings.first or repaired or first, attacker, repaired, mend, curve)
     yield from search.run()
 
@@ -139,9 +139,10 @@ class _Search:
         return 0 < self._weakest() == round(found / self.settings.resolution)
 
     def _accept(self, high: int) -> Iterator[StrengthCurve]:
-        """A few steps upwards, while the held-out inputs disagree."""
+        """A few steps upwards, while the held-out inputs disagree; without any, what tunes has to fail once more."""
+        inputs, role = (self.validate, "validate") if self.validate else (self.tune, "tune")
         for step in range(min(self.settings.patience, self.top - high) + 1):
-            yield self._test((high + step) * self.settings.resolution, self.validate, "validate")
+            yield self._test((high + step) * self.settings.resolution, inputs, role)
             if self.last.safe:
                 return
 
@@ -183,21 +184,28 @@ class _Search:
         lost = [name for name, (seen, _) in hits.items() if settings.lost(seen)]
         if not lost:
             return False
-        self.mend(
-            lost + [n for n, (seen, drawn) in hits.items() if n not in lost and seen > drawn * settings.epsilon / 2]
-        )
-        self.curve = replace(self.curve, mends=self.curve.mends + 1)
+        held = lost + [n for n, (seen, drawn) in hits.items() if n not in lost and seen > drawn * settings.epsilon / 2]
+        self.mend(held)
+        self.curve = replace(self.curve, mends=self.curve.mends + 1, held=(*self.curve.held, tuple(held)))
         return True
 
     def _weighed(self, found: float) -> StrengthCurve:
         """The second half of the rule: at the smallest strength that met the first and its margin, or with less of a margin."""
         choices = self._with_margin(found)
         for alpha in choices:
-            curve, fault = self._kept(found, alpha, len(choices))
-            self.curve = replace(self.curve, images=curve.images)
-            if not fault:
-                return replace(curve, alpha=alpha, reason=self._reason(found, alpha))
-        return replace(curve, reason=fault)
+            weighed = self._kept(found, alpha, len(choices))
+            self.curve = self._with(weighed, found)
+            if not weighed.fault:
+                return replace(self.curve, alpha=alpha, reason=self._reason(found, alpha))
+        return replace(self.curve, reason=weighed.fault)
+
+    def _with(self, weighed: Weighed, found: float) -> StrengthCurve:
+        """The curve with what was weighed."""
+        settings, control = self.settings, weighed.control
+        grid = round(settings.alpha_max / settings.resolution) * (len(self.tune) * settings.needed + control.trials)
+        images = self.curve.images + control.trials
+        every = (*self.curve.weighed, weighed)
+        return replace(self.curve, control=control, safe_alpha=found, images=images, even_grid=grid, weighed=every)
 
     def _reason(self, found: float, alpha: float) -> str:
         reason = "the smallest alpha that meets both bounds" + (
@@ -222,22 +230,21 @@ class _Search:
         grid = [min(self.top, math.ceil(alpha / unit - 1e-9)) * unit for alpha in wanted if alpha > found]
         return list(dict.fromkeys([*grid, found]))
 
-    def _kept(self, found: float, alpha: float, choices: int) -> tuple[StrengthCurve, str]:
-        """The curve with the control at `alpha`, one of so many `choices`, and why that is too little, if it is."""
+    def _kept(self, found: float, alpha: float, choices: int) -> Weighed:
+        """The control at `alpha`, one of so many `choices`, and why that is too little, if it is."""
         settings, base = self.settings, self.curve.base_control
         assert base is not None
         control = self.trial.control(alpha, settings.control_images)
         floor = lower(control.successes, control.trials, split(settings.error, 2 * choices))
-        grid = round(settings.alpha_max / settings.resolution) * (len(self.tune) * settings.needed + control.trials)
-        images = self.curve.images + control.trials
-        curve = replace(self.curve, control=control, safe_alpha=found, images=images, even_grid=grid)
         if floor >= base.rate - settings.delta:
-            return curve, ""
+            return Weighed(alpha, control, round(floor, 6), "")
         weaker = "; search_strength.least = 0 looks for a weaker one" if self._lowest(found) else ""
-        return curve, (
-            f"at alpha {alpha:g}, the smallest that erases, control falls to {control.rate:.1%} (at least {floor:.1%}) "
+        which = ", the smallest that erases," if alpha == found else ""
+        fault = (
+            f"at alpha {alpha:g}{which} control falls to {control.rate:.1%} (at least {floor:.1%}) "
             f"from {base.rate:.1%}: more than delta = {settings.delta:.1%}{weaker}"
         )
+        return Weighed(alpha, control, round(floor, 6), fault)
 
     def _found(self) -> str:
         """Why adaptive rounds ended without an answer."""

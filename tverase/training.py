@@ -1,5 +1,6 @@
 """A training that can stop anywhere and go on exactly: parameters, their running averages, the optimiser's moments."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
@@ -40,15 +41,20 @@ class Training:
         return cls(copies, weight_decay=0.0, anchor=Anchor(weights, decay, l1) if decay or l1 else None)
 
     def advance(self, loss: Tensor, rate: float, decay: float) -> float:
-        """One step of the optimiser and of the averages; the loss as a number. `NumericalError` if it is not finite."""
+        """One step of the optimiser and of the averages; the loss as a number.
+
+        `NumericalError` if that or its slope is not finite; all is then as it was before the step.
+        """
         value = loss.item()
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise NumericalError(f"the loss is {value} at step {self.step}; lower the learning rate.")
         everything = list(self.parameters.values())
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(everything, self.clip)
+        slope = torch.nn.utils.clip_grad_norm_(everything, self.clip).item()
+        if not math.isfinite(slope):
+            raise NumericalError(f"the slope of the loss is {slope} at step {self.step}; lower the learning rate.")
         self.optimiser.step()
         if self.anchor is not None:
             self.anchor.pull(self.parameters, rate)

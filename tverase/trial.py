@@ -93,6 +93,7 @@ class ModelTrial:
     purpose: str = "search_strength"
     scale: dict[str, float] | None = None  # a strength for each parameter, times alpha; None is one for all
     calls: int = 0
+    became: int = 0  # so often another vector's
     _edited: dict[float, StateDict] = field(default_factory=dict)
     _weighed: dict[tuple[float, int], Bound] = field(default_factory=dict)
 
@@ -120,6 +121,7 @@ class ModelTrial:
     def become(self, vector: TaskVector) -> None:
         """From now on the trial of another vector, with the same inputs."""
         self.vector, self._edited, self._weighed = vector, {}, self._of_base()
+        self.became += 1
 
     def _of_base(self) -> dict[tuple[float, int], Bound]:
         """What the base model keeps, which is the same for every vector."""
@@ -154,6 +156,10 @@ class ModelTrial:
         if (alpha, images) not in self._weighed:  # always the same images, so drawn once
             self._weighed[alpha, images] = self._control(alpha, images)
         return self._weighed[alpha, images]
+
+    def remember(self, alpha: float, control: Bound) -> None:
+        """What `control` said at a strength, before this trial was stopped."""
+        self._weighed[alpha, control.trials] = control
 
     def _control(self, alpha: float, images: int) -> Bound:
         which = evenly(self.controls, images)
