@@ -243,7 +243,7 @@ def test_a_slope_that_is_no_number_changes_nothing() -> None:
     training = Training.of({"weight": torch.ones(3)})
     training.advance(training.parameters["weight"].sum(), 0.1, 0.5)
     before = [training.parameters["weight"].detach().clone(), training.average["weight"].clone()]
-    with pytest.raises(NumericalError, match="the slope of the loss is .* at step 1; lower the learning rate"):
+    with pytest.raises(NumericalError, match=r"the slope of the loss is .* at step 1; lower the learning rate"):
         training.advance(
             (training.parameters["weight"] - training.parameters["weight"].detach()).abs().sqrt().sum(), 0.1, 0.5
         )

@@ -1,0 +1,59 @@
+"""What the measures say of a run, by numbers that are made up."""
+
+from typing import Any
+
+import pytest
+
+from benchmarks.interference import AFTER, more
+from benchmarks.method import mean_loss
+from benchmarks.options import OPTIONS, default, erases
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    found = {"loss": {"loss": 0.01}, "feasible": True, "plain": {"rate": 0.0}, "worst": {"rate": 0.05}}
+    return {**found, "attack": 0.1, "weaker": 0.0, "states": None, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "meets"),
+    [
+        ({}, True),
+        ({"attack": None, "weaker": None}, True),  # nothing was learned against it
+        ({"states": 0.4}, True),  # reported apart: such states draw what no model ever saw
+        ({"plain": {"rate": 0.06}}, False),
+        ({"worst": {"rate": 0.16}}, False),
+        ({"attack": 0.16}, False),
+        ({"weaker": 0.16}, False),
+        ({"feasible": False}, False),
+    ],
+)
+def test_an_option_erases_if_nothing_brings_the_concept_back(changes: dict[str, Any], meets: bool) -> None:
+    assert erases(row(**changes)) is meets
+
+
+def test_a_run_without_an_answer_does_not_erase() -> None:
+    assert not erases({"option": "plain", "seed": 0, "failed": "even at alpha_max ..."})
+
+
+def test_the_default_is_one_of_the_options_that_are_compared() -> None:
+    assert default() in OPTIONS
+
+
+def drawn(**rates: tuple[float, float]) -> dict[str, dict[str, Any]]:
+    return {which.replace("_", " "): {"name": {"rate": n}, "worst": {"rate": w}} for which, (n, w) in rates.items()}
+
+
+def test_a_concept_that_comes_back_by_the_erasure_of_others_is_seen() -> None:
+    alone = drawn(without_it=(0.0, 0.1), without_the_others=(1.0, 1.0))
+    assert more(alone | drawn(without_all=(0.0, 0.05)) | {AFTER: alone["without it"]}) == 0.0
+    assert more(alone | drawn(without_all=(0.3, 0.1)) | {AFTER: alone["without it"]}) == pytest.approx(0.3)
+    later = drawn(later=(0.0, 0.5))["later"]
+    assert more(alone | drawn(without_all=(0.0, 0.1)) | {AFTER: later}) == pytest.approx(0.4)
+
+
+def test_neighbours_are_weighed_by_their_images() -> None:
+    def pair(base: int, erased: int, trials: int) -> dict[str, Any]:
+        return {"base": {"successes": base, "trials": trials}, "erased": {"successes": erased, "trials": trials}}
+
+    assert mean_loss([pair(10, 10, 10), pair(30, 10, 30)]) == {"base": 1.0, "erased": 0.5, "images": 40}
+    assert mean_loss([]) is None
