@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_mending import started
+from test_mending import repaired_in, started
 
-from tasks import repair, search_strength
-from tasks._all import MAKE_THE_MODEL, STEPS
+from tasks import search_strength
 from tasks._step import Job
 from tverase.bounds import Bound
 from tverase.concepts import concept
-from tverase.config import Params
 from tverase.files import read_json, sha256
 from tverase.journal import Journal
 from tverase.models.base import Meter
@@ -147,19 +145,6 @@ def test_answers_to_other_questions_are_forgotten(pico: TextToImage, tmp_path: P
     assert stop.done == len(kept) - 3
 
 
-def up_to(params: Params) -> None:
-    """The steps up to a repaired vector."""
-    for step in STEPS[len(MAKE_THE_MODEL) : STEPS.index(repair.STEP) + 1]:
-        step.execute(params)
-
-
-@pytest.fixture
-def small(small_run: dict[str, Any]) -> Params:
-    given = {**small_run, "repair": {**small_run["repair"], "alpha": 1.0}}
-    given["search_strength"] = {**small_run["search_strength"], "mending": 4}
-    return Params.parse(given)
-
-
 def stopping(limit: int, method: Callable[..., Any]) -> Callable[..., Any]:
     """The method, which works so often and no oftener."""
     stop = Stop(limit)
@@ -172,10 +157,10 @@ def stopping(limit: int, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def test_the_step_goes_on_and_leaves_the_same_bytes(
-    small: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    up_to(small)
+    small = repaired_in(small_run, rounds=1)
     outputs = search_strength.STEP.outputs(small).values()
     search_strength.STEP.execute(small)
     expected = [sha256(path) for path in outputs]
@@ -189,11 +174,13 @@ def test_the_step_goes_on_and_leaves_the_same_bytes(
 
 
 @pytest.fixture
-def mending(small: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int], TaskVector]:
+def mending(
+    small_run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path, int], TaskVector]:
     """Mends the repaired vector of a folder, with so many steps of training, and a checkpoint after each of them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tverase.repair.CHECKPOINT_EVERY", 1)
-    up_to(small)
+    small = repaired_in(small_run, rounds=1)
 
     def mend(scratch: Path, limit: int) -> TaskVector:
         scratch.mkdir(exist_ok=True)
@@ -211,6 +198,6 @@ def mending(small: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def test_a_mend_that_was_stopped_goes_on_exactly(mending: Callable[[Path, int], TaskVector], tmp_path: Path) -> None:
     expected = mending(tmp_path / "whole", 9)
     with pytest.raises(Stopped):
-        mending(tmp_path / "part", 2)
-    left = 1  # of four steps: the third was taken, only its news could not be told
+        mending(tmp_path / "part", 1)
+    left = 1  # of three steps: the second was taken, only its news could not be told
     assert (mending(tmp_path / "part", left) - expected).norm() == 0
