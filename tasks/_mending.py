@@ -24,8 +24,8 @@ from .repair import lessons_of
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
     """What repairs the vector of `trial` again. alpha: the strength at which it was repaired.
 
-    Resumes after a stop. The edit that teaches and what is held are those of the repair, with all the words that its rounds and the search have
-    learned: whatever is not held may come back. Half of these are the ones that broke the search.
+    Resumes after a stop. The edit that teaches and what is held are those of the repair, with all the words that its rounds
+    and the search have learned: whatever is not held may come back. Half of these are the ones that broke the search.
     """
     params = job.params
     steps = params.search_strength.mending * len(params.concepts)

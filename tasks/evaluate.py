@@ -1,10 +1,14 @@
 """Base and erased model side by side, on what tuned nothing."""
 
-from tverase.concepts import Concept
+from collections.abc import Sequence
+
+from tverase.concepts import Concept, control_halves
+from tverase.defences import Defended, named
 from tverase.evaluate import LEARNED, Attack, Examiner, examine, metrics, summary
 from tverase.files import write_json, write_tensors
 from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
+from tverase.models.base import Model
 from tverase.models.folder import open_model
 from tverase.report.pack import pack
 from tverase.spaces.base import InputSpace
@@ -23,7 +27,8 @@ def run(job: Job) -> None:
     erased = open_model(job.inputs["erased"], params.runtime.device).metered(job.meter)
     concepts, words = params.concept_list, vocabulary()
     found = InversionSet.load(job.inputs["inversions"] / "report.safetensors")
-    examiner = Examiner(base, erased, jury(job), words, params.sampling, params.seed, settings.shown)
+    behind = _behind(settings.defences, erased, concepts)
+    examiner = Examiner(base, erased, jury(job), words, params.sampling, params.seed, settings.shown, behind)
 
     def embeddings(concept: Concept) -> InputSpace:
         return space_of(base, concept, params.invert)
@@ -52,6 +57,13 @@ def run(job: Job) -> None:
     write_json(job.outputs["metrics"], metrics(numbers, alpha))
 
 
+def _behind(defences: Sequence[str], erased: Model, concepts: Sequence[Concept]) -> dict[str, Model]:
+    """The erased model behind each defence. What a service knows are prompts for everything else, those that tune."""
+    tuning, _ = control_halves(concepts, vocabulary())
+    known = erased.encode([prompt.text for prompt in tuning])
+    return {name: Defended(erased, named(name)(known)) for name in defences}
+
+
 STEP = Step(
     name="evaluate",
     sections=("seed", "concepts", "sampling", "invert", "evaluate"),
@@ -74,6 +86,7 @@ STEP = Step(
         "tverase.spaces.states",
         "tverase.bounds",
         "tverase.concepts",
+        "tverase.defences",
         "tverase.sampling",
         "tverase.report.pack",
     ),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
 from tverase.repair import Learn, Lessons, repair
 from tverase.rng import generator
-from tverase.strength import first_that_erases
+from tverase.strength import Look, first_that_erases
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
@@ -27,7 +27,8 @@ from ._main import main
 from ._step import Job, Step
 from .make_images import CONTROL_PROMPTS
 
-REPAIRED_AT = "repaired at"  # in the metadata of the repaired vector: the strength
+REPAIRED_AT = "repaired at"  # in the metadata of the repaired vector: the strength,
+LOOKED_AT = "looked at"  # and the looks by which it was chosen
 
 
 def run(job: Job) -> None:
@@ -37,10 +38,13 @@ def run(job: Job) -> None:
     """
     settings = job.params.repair.of_concepts(len(job.params.concepts))
     model, vector = base_model(job), TaskVector.load(job.inputs["vector"])
-    alpha = None
+    alpha, looks = None, tuple[Look, ...]()
     if settings.steps:
         latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
-        alpha = settings.alpha or that_erases(job, model, vector, latents)
+        looks = () if settings.alpha else those_looked_at(job, model, vector, latents)
+        alpha = settings.alpha or (looks[-1].alpha if looks[-1].erases else None)
+    if looks:
+        vector = vector.noting(**{LOOKED_AT: json.dumps([asdict(look) for look in looks])})
     if alpha is None:
         vector.noting(repaired="0").save(job.outputs["repaired"])
         write_tensors({}, job.outputs["learned"])
@@ -57,8 +61,10 @@ def run(job: Job) -> None:
     write_tensors(words, job.outputs["learned"])
 
 
-def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]) -> float | None:
-    """The strength to repair: the first at which what tunes seems to fail, and words that are learned against it."""
+def those_looked_at(
+    job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]
+) -> tuple[Look, ...]:
+    """The strengths up to the one to repair, the first at which what tunes and words learned against it seem to fail."""
     params, settings = job.params, job.params.repair
     sets = {"tune": InversionSet.load(job.inputs["inversions"] / "tune.safetensors")}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
@@ -66,12 +72,11 @@ def that_erases(job: Job, model: TextToImage, vector: TaskVector, latents: Mappi
     trial = replace(ModelTrial.of(model, vector, *how), purpose="repair/strength")
     job.tell(Progress("looking for the strength to repair", 0, 1))
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
-    found = first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look, learn)
-    note = (
-        f"alpha {found:g}" if found else f"none of {', '.join(f'{a:g}' for a in settings.alphas)} erases; not repaired"
-    )
+    looks = first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look, learn)
+    none = f"none of {', '.join(f'{a:g}' for a in settings.alphas)} erases; not repaired"
+    note = f"alpha {looks[-1].alpha:g}" if looks[-1].erases else none
     job.tell(Progress("looking for the strength to repair", 1, 1, note))
-    return found
+    return looks
 
 
 def lessons_of(job: Job, model: TextToImage) -> Lessons:

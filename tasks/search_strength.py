@@ -1,5 +1,7 @@
 """The smallest strength at which everything fails that should, while the rest survives, and a margin above it."""
 
+import json
+
 from tverase.adaptive import learner
 from tverase.errors import Infeasible
 from tverase.files import read_tensors, write_json, write_text
@@ -15,7 +17,7 @@ from ._common import base_model, concept_latents, judge_paths, jury, model_path
 from ._main import main
 from ._mending import mender
 from ._step import Job, Step
-from .repair import REPAIRED_AT
+from .repair import LOOKED_AT, REPAIRED_AT
 
 
 def run(job: Job) -> None:
@@ -43,7 +45,9 @@ def run(job: Job) -> None:
     curve = frontier(trial, curve, inputs, settings, job.tell)
     notes = {"mended": str(curve.mends)} if curve.mends else {}  # the same bytes as before, if nothing was mended
     trial.vector.noting(**notes).save(job.outputs["vector"])
-    write_json(job.outputs["strength"], {**curve.as_dict(), "evaluations": job.meter.evaluations})
+    looks = json.loads(vector.about.get(LOOKED_AT, "[]"))  # by which the repair chose the edit that taught it
+    about = {"repaired": repaired, "looked": looks, "evaluations": job.meter.evaluations}
+    write_json(job.outputs["strength"], {**curve.as_dict(), **about})
     write_text(job.outputs["curve"], curve.as_csv())
 
 

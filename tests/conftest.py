@@ -120,7 +120,7 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
         "search_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
         | {"patience": 0, "control_images": 8, "frontier": [0, 1], "frontier_images": 2},
         "erase": {"alpha": None},
-        "evaluate": {"images": 5, "images_each": 2, "controls": 16, "shown": 2}
+        "evaluate": {"images": 5, "images_each": 2, "controls": 16, "shown": 2, "defences": ["rounded-4"]}
         | {rung: {"words": 2, "steps": 2, "batch": 1, "images": 3} for rung in ("attack", "weaker", "states")},
         "runtime": {"threads": 1},
     }

@@ -1,8 +1,9 @@
 """An erasure that never took place, as the facts of a report: what the report's tests look at."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -33,21 +34,25 @@ def embeddings(names: Sequence[str], *, accepted: bool = True) -> Iterator[tuple
                 yield role, Found(f"{name}/{role}/{i}", name, low, high, (low + high) / 2, hits, 10, accepted)
 
 
-def rows(names: Sequence[str], inversions: Sequence[tuple[str, Found]], hits: int) -> Iterator[Row]:
-    blank = torch.zeros(0)
+def rows(
+    names: Sequence[str], inversions: Sequence[tuple[str, Found]], hits: int, behind: Mapping[str, int]
+) -> Iterator[Row]:
+    blank, none = torch.zeros(0), dict.fromkeys(behind, Bound(0, 60))
+    few = {defence: Bound(count, 40) for defence, count in behind.items()}
     for name in names:
         for rung in concept(name, WORDS).rungs:
-            yield Row(name, rung, "6 prompts", Bound(57, 60), Bound(0, 60), blank, blank)
+            yield Row(name, rung, "6 prompts", Bound(57, 60), Bound(0, 60), blank, blank, none)
         for role, item in inversions:
             if role == "report" and item.concept == name and item.accepted:
-                yield Row(name, "inversion", item.name, Bound(38, 40), Bound(hits, 40), blank, blank)
+                yield Row(name, "inversion", item.name, Bound(38, 40), Bound(hits, 40), blank, blank, few)
 
 
-def control(names: Sequence[str], lost: int) -> Control:
+def control(names: Sequence[str], lost: int, behind: Mapping[str, int]) -> Control:
     prompts = controls([concept(name, WORDS) for name in names], WORDS)
     seen, kept = torch.ones(len(prompts), dtype=torch.bool), torch.ones(len(prompts), dtype=torch.bool)
     kept[:lost] = False
-    return Control(prompts, seen, seen, kept, seen, torch.zeros(0), torch.zeros(0))
+    blank = torch.zeros(0)
+    return Control(prompts, seen, seen, kept, seen, blank, blank, dict.fromkeys(behind, kept))
 
 
 def curve(alpha: float | None = 1.125) -> StrengthCurve:
@@ -65,11 +70,21 @@ def curve(alpha: float | None = 1.125) -> StrengthCurve:
     return StrengthCurve(alpha, reason, tested, near, near, 528, 3712, alpha or 2.0, tuple(entries))
 
 
-def facts(names: Sequence[str] = ("bomb",), *, accepted: bool = True, hits: int = 0, lost: int = 4) -> Facts:
-    """A made-up erasure of `names`: `hits` of 40 for every held-back embedding, `lost` unrelated images."""
+def facts(
+    names: Sequence[str] = ("bomb",),
+    *,
+    accepted: bool = True,
+    hits: int = 0,
+    lost: int = 4,
+    behind: Mapping[str, int] = MappingProxyType({}),
+) -> Facts:
+    """A made-up erasure of `names`: `hits` of 40 for every held-back embedding, `lost` unrelated images.
+
+    behind: outer defences, with the hits that each leaves of an embedding's 40.
+    """
     inversions = list(embeddings(names, accepted=accepted))
-    lines = list(rows(names, inversions, hits))
-    numbers = summary(lines, control(names, lost), [concept(name, WORDS) for name in names], WORDS)
+    lines = list(rows(names, inversions, hits, behind))
+    numbers = summary(lines, control(names, lost, behind), [concept(name, WORDS) for name in names], WORDS)
     numbers["control"]["shown"] = ["a noto cat", "a flat car"]
     shown = {f"row/{i}/{side}": pictures(i) for i in range(len(lines)) for side in ("before", "after")}
     shown |= {f"control/{side}": pictures(99) for side in ("before", "after")}

@@ -247,16 +247,16 @@ def test_without_adaptive_rounds_nothing_is_learned() -> None:
     trial = Scripted(world())
     learn = Learner(trial, always(0.9))
     assert answer(trial, learn, adaptive=0).alpha == answer(Scripted(world()), None, adaptive=0).alpha
-    assert learn.asked == []
+    assert not learn.asked
 
 
 @pytest.mark.parametrize(("learned", "expected"), [(0.0, 1.5), (0.5, 2.0)])
 def test_an_edit_to_repair_has_to_withstand_what_is_learned(learned: float, expected: float) -> None:
     trial = KnownTrial({"v": falling(1.0, 0.02)}, rng=np.random.default_rng(0))
     learn = Learner(trial, lambda alpha: learned if alpha < 1.75 else 0.0)
-    assert first_that_erases(trial, ["v"], (0.5, 1.5, 2.0, 4.0), 12, learn) == expected
-    assert 0.5 not in learn.asked  # an edit that does not erase its own inputs is not attacked
-    assert first_that_erases(trial, ["v"], (0.1, 0.5), 12, learn) is None
+    *_, last = first_that_erases(trial, ["v"], (0.5, 1.5, 2.0, 4.0), 12, learn)
+    assert (last.alpha, last.erases, 0.5 in learn.asked) == (expected, True, False)  # 0.5 fails before
+    assert not first_that_erases(trial, ["v"], (0.1, 0.5), 12, learn)[-1].erases
 
 
 def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:

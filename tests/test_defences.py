@@ -1,14 +1,23 @@
 """Outer defences leave what is known as it is, and take away what no known prompt says."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from examination import BOMB, CONTROLS, IMAGES, NOTO, SAMPLING, examined, examiner_of, inversions_of
+from made_up import WORDS
 from torch import Tensor
 
-from tverase.defences import Defended, Nearest, Rounded, Smoothed
+from tverase.config import Params
+from tverase.defences import Defended, Nearest, Rounded, Smoothed, named
 from tverase.errors import ConfigError
+from tverase.evaluate import metrics, summary
+from tverase.judges.base import shows
+from tverase.models.base import repeated
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
+from tverase.trial import right
 from tverase.vector import TaskVector
 
 PROMPTS = ["a cat", "a dog", "a bomb", "a noto bomb", ""]
@@ -52,6 +61,23 @@ def test_rounding_needs_two_levels(known: Tensor) -> None:
         Rounded.of(known, 1)
 
 
+def test_a_defence_is_called_by_its_name(known: Tensor) -> None:
+    given = far(known)
+    assert torch.equal(named("nearest")(known)(given), Nearest(known)(given))
+    assert torch.equal(named("rounded-4")(known)(given), Rounded.of(known, 4)(given))
+    assert torch.equal(named("smoothed-0.4")(known)(given), Smoothed(known, 0.4)(given))
+
+
+@pytest.mark.parametrize(
+    "name", ["blurred", "rounded", "rounded-1", "rounded-x", "nearest-3", "smoothed-0", "smoothed-2", "smoothed-nan"]
+)
+def test_an_unknown_defence_is_refused_before_any_work(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown defence '{name}'.*nearest, rounded-LEVELS, smoothed-SHARE"):
+        Params.parse({"evaluate": {"defences": ["nearest", name]}})
+    with pytest.raises(ConfigError, match="a defence is named twice"):
+        Params.parse({"evaluate": {"defences": ["nearest", "nearest"]}})
+
+
 def test_smoothing_goes_from_nothing_to_the_mean(known: Tensor) -> None:
     given = far(known)
     assert torch.equal(Smoothed(known, 0.0)(given), given)
@@ -69,6 +95,31 @@ def test_a_defended_model_draws_what_the_model_draws_of_what_is_left(pico: TextT
     assert not torch.allclose(images, draw(pico, far(known), generator(0, "tests/defences/draw"), settings), atol=1e-3)
 
 
+def test_the_empty_caption_is_the_services_own(pico: TextToImage) -> None:
+    """At guidance every step asks for it as well, and it is none of the known prompts."""
+    known = pico.encode(PROMPTS[:4])
+    noised, timesteps = pico.start(2, generator(0, "tests/defences/noised")), torch.tensor([500, 500])
+    both = torch.cat([pico.null, far(known)[:1]])
+    heard = torch.cat([pico.null, Nearest(known)(both)[1:]])
+    assert not torch.allclose(Nearest(known)(both)[:1], pico.null)
+    answers = [m.denoise(noised, timesteps, c) for m, c in ((Defended(pico, Nearest(known)), both), (pico, heard))]
+    assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize("name", ["nearest", "rounded-2", "smoothed-0.5"])
+def test_whoever_learns_through_a_defence_has_slopes(pico: TextToImage, known: Tensor, name: str) -> None:
+    """As if the denoiser had been given what the defence leaves; otherwise an attack would only seem to fail."""
+    defence = named(name)(known)
+    noised, timesteps = pico.start(4, generator(0, "tests/defences/noised")), torch.full((4,), 500)
+    given, left = far(known).requires_grad_(), defence(far(known)).requires_grad_()
+    for model, cond in ((Defended(pico, defence), given), (pico, left)):
+        model.denoise(noised, timesteps, cond).square().sum().backward()
+    assert given.grad is not None
+    assert left.grad is not None
+    assert float(given.grad.abs().max()) > 0
+    assert torch.allclose(given.grad, left.grad, rtol=1e-3, atol=1e-6)
+
+
 def test_an_edit_goes_through_a_defence(pico: TextToImage, known: Tensor) -> None:
     defended = Defended(pico, Nearest(known))
     vector = TaskVector({key: torch.ones_like(weight) for key, weight in pico.weights().items()})
@@ -76,3 +127,34 @@ def test_an_edit_goes_through_a_defence(pico: TextToImage, known: Tensor) -> Non
     assert isinstance(edited, Defended)
     key = next(iter(vector.delta))
     assert torch.allclose(edited.weights()[key], pico.weights()[key] - 0.01)
+
+
+def test_outer_defences_are_reported_apart(pico: TextToImage) -> None:
+    """One that does nothing changes nothing; one that leaves only the empty caption leaves what that draws."""
+    examiner, found = examiner_of(pico), inversions_of(pico)
+    rows = [row for _, row in examined(examiner, found)]
+    nothing, everything = Smoothed(examiner.base.null, 0.0), Smoothed(examiner.base.null, 1.0)
+    behind = {name: Defended(examiner.erased, how) for name, how in (("idle", nothing), ("deaf", everything))}
+    guarded = replace(examiner, behind=behind)
+    mine = [row for _, row in examined(guarded, found)]
+    assert [(r.base, r.erased) for r in mine] == [(r.base, r.erased) for r in rows]
+    assert all(torch.equal(a.after, b.after) for a, b in zip(mine, rows, strict=True))
+    assert all(row.behind["idle"] == row.erased for row in mine)
+    empty = repeated(examiner.base.null, IMAGES)
+    for row in [row for row in mine if row.rung in BOMB.rungs and row.concept == "bomb"]:
+        noise = generator(0, f"evaluate/bomb/{row.rung}/{row.input}")
+        drawn = draw(examiner.erased, empty, noise, SAMPLING)
+        assert row.behind["deaf"].successes == int(shows(examiner.jury.thing, drawn, "bomb").sum())
+    control = guarded.control([BOMB], CONTROLS)
+    numbers = summary(mine, control, [BOMB, NOTO], WORDS)
+    plain = summary(rows, replace(control, behind={}), [BOMB, NOTO], WORDS)
+    assert {key: part for key, part in numbers.items() if key != "defences"} == plain
+    idle, deaf = numbers["defences"]
+    images = draw(examiner.erased, repeated(examiner.base.null, CONTROLS), generator(0, "evaluate/control"), SAMPLING)
+    assert deaf["control"]["behind"]["successes"] == int(right(images, control.prompts, examiner.jury).sum())
+    assert (idle["defence"], idle["control"]["loss"], deaf["defence"]) == ("idle", 0, "deaf")
+    assert idle["control"]["behind"] == plain["control"]["all"]["erased"] == deaf["control"]["erased"]
+    assert [line["behind"] for line in idle["rows"]] == [line["erased"] for line in plain["rows"]]
+    few = metrics(numbers, 1.0)
+    assert few.pop("defences")["idle"] == {"worst": max(r["erased"]["rate"] for r in plain["rows"]), "loss": 0}
+    assert few == metrics(plain, 1.0)

@@ -94,6 +94,11 @@ def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> 
     metrics = json.loads((params.out / "metrics.json").read_text())
     assert set(metrics["recovery"]) >= {"name", "synonyms", "compositions"}
     assert 0 <= metrics["control"]["erased"] <= 1
+    assert set(metrics["defences"]) == {"rounded-4"}
+    assert "Outer defences, apart" in page
+    looked = json.loads((params.out / "strength.json").read_text())["looked"]
+    assert looked[0]["alpha"] == params.repair.alphas[0]  # the repair tried it, and says what it saw
+    assert set(looked[0]["tuned"]) > {"bomb: a bomb"}
 
 
 @pytest.mark.usefixtures("params")

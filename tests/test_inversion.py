@@ -260,6 +260,7 @@ def test_sets_add_up(inversions: InversionSet) -> None:
 
 def test_bins_are_counted(inversions: InversionSet) -> None:
     assert by_bin(inversions.found) == [
-        {"low": 0.0, "high": 0.2, "tried": 2, "found": 2, "rate": 0.7},
-        {"low": 0.2, "high": 0.4, "tried": 1, "found": 0, "rate": 0.1},
+        {"concept": "bomb", "low": 0.0, "high": 0.2, "tried": 1, "found": 1, "rate": 0.9},
+        {"concept": "bomb", "low": 0.2, "high": 0.4, "tried": 1, "found": 0, "rate": 0.1},
+        {"concept": "skull", "low": 0.0, "high": 0.2, "tried": 1, "found": 1, "rate": 0.5},
     ]

@@ -14,7 +14,7 @@ from tverase.models.base import Model, repeated
 from tverase.models.text2image import TextToImage
 from tverase.repair import Lessons, Repair, Repaired, repair
 from tverase.rng import generator
-from tverase.strength import first_that_erases
+from tverase.strength import Look, first_that_erases
 from tverase.vector import TaskVector, weights_hash
 from tverase.world.vocabulary import vocabulary
 
@@ -235,8 +235,15 @@ def test_what_is_repaired_is_the_first_strength_that_erases(
     hits: dict[float, int], wanted: float | None, asked: list[float]
 ) -> None:
     trial = Counted(hits)
-    assert first_that_erases(trial, ["name", "worst"], (2, 3, 4), 12) == wanted
-    assert trial.asked == asked
+    looks = first_that_erases(trial, ["name", "worst"], (2, 3, 4), 12)
+    assert chosen(looks) == wanted
+    assert [look.alpha for look in looks] == trial.asked == asked
+    assert [look.tuned for look in looks] == [{"name": (0, 12), "worst": (hits[look.alpha], 12)} for look in looks]
+
+
+def chosen(looks: Sequence[Look]) -> float | None:
+    assert not any(look.erases for look in looks[:-1])
+    return looks[-1].alpha if looks[-1].erases else None
 
 
 @pytest.mark.parametrize(("words", "hits", "wanted"), [(8, 1, 2), (8, 2, 3), (40, 2, 2), (40, 3, 3), (400, 3, 3)])
@@ -248,7 +255,9 @@ def test_many_learned_words_do_not_hide_one(words: int, hits: int, wanted: float
         trial.hits[alpha] = hits if alpha == 2 else 0
         return [f"word {n}" for n in range(words)]
 
-    assert first_that_erases(trial, ["name"], (2, 3), 12, learn) == wanted
+    looks = first_that_erases(trial, ["name"], (2, 3), 12, learn)
+    assert chosen(looks) == wanted
+    assert list(looks[0].learned.values()) == [*[(0, 24)] * (words - 1), (hits, 24)]
 
 
 def test_the_repaired_vector_is_scaled_by_the_strength_that_was_repaired(

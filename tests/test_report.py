@@ -80,6 +80,21 @@ def test_says_what_was_measured() -> None:
 
 
 @pytest.mark.usefixtures("plain")
+def test_outer_defences_have_a_table_of_their_own(tmp_path: Path) -> None:
+    plain, found = facts(hits=3), facts(hits=3, behind={"nearest": 1})
+    assert "Outer defences" not in text(render(plain))
+    said = text(render(found))
+    assert "Outer defences, apart" in said
+    for part in ("7.5% to 20.4%", "nearest0.0% to 6.0%", "2.5% to 13.2%"):
+        assert part in said
+    assert verdict(found) == verdict(plain)  # whoever holds the weights leaves a defence out
+    write_tables(found, tmp_path)
+    lines = read(tmp_path / "defences.csv")
+    assert [line["input"] for line in lines] == [*(row["input"] for row in found.summary["rows"]), ""]
+    assert {line["behind_successes"] for line in lines if line["rung"] == "inversion"} == {"1"}
+
+
+@pytest.mark.usefixtures("plain")
 def test_everything_is_escaped() -> None:
     odd = "<b>x</b>"
     found = facts()

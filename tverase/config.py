@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 from .attacks.concept_inversion import ConceptInversion
 from .build import BuildVector
 from .concepts import Concept, concept
+from .defences import named
 from .digitrun import DigitRun
 from .errors import ConfigError, unknown
 from .finetune import FineTune
@@ -64,6 +65,17 @@ class Evaluate(Settings):
     share: float = Field(default=0.75, gt=0, lt=1)
     # On all that the text encoder says of a prompt, which the repair never learned: words=4 asks for it.
     states: ConceptInversion = ConceptInversion(words=0)
+    # What a service could put in front of the erased model (defences.py), reported apart: nearest, rounded-4, smoothed-0.4.
+    defences: tuple[str, ...] = ()
+
+    @field_validator("defences")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            named(name)
+        if len(set(names)) < len(names):
+            raise ValueError("a defence is named twice")
+        return names
 
 
 class Register(Settings):

@@ -1,7 +1,7 @@
 """Outer defences: what a service can do to an input before the denoiser hears it.
 
 They are optional and reported apart: whoever holds the weights leaves them out. What attacks learn are conditionings that no
-prompt makes, so each defence takes something of the difference away.
+prompt makes, so each defence takes something of the difference away. Who attacks is taken to know of it, and learns through it.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +11,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from .errors import ConfigError
+from .errors import ConfigError, unknown
 from .models.base import Meter, Model
 from .spaces.base import InputSpace
 from .vector import StateDict
 
 Defence = Callable[[Tensor], Tensor]  # conditionings (B, T, D) -> what the denoiser gets for them
+CHOICES = ("nearest", "rounded-LEVELS", "smoothed-SHARE")  # in `evaluate.defences`: `rounded-4`, `smoothed-0.4`
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,28 @@ class Smoothed:
         return torch.lerp(cond, self.known.mean(0).expand_as(cond), self.share)
 
 
+def named(name: str) -> Callable[[Tensor], Defence]:
+    """`rounded-4` -> what makes this defence of the conditionings (M, T, D) of known prompts; raises ConfigError."""
+    kind, _, number = name.partition("-")
+    try:
+        if kind == "nearest" and not number:
+            return Nearest
+        if kind == "rounded" and (levels := int(number)) >= 2:
+            return lambda known: Rounded.of(known, levels)
+        if kind == "smoothed" and 0 < (share := float(number)) <= 1:
+            return lambda known: Smoothed(known, share)
+    except ValueError:
+        pass  # no number
+    hint = "LEVELS is a whole number from 2 on, SHARE a number above 0 and at most 1."
+    raise ConfigError(f"{unknown('defence', name, CHOICES)} {hint}")
+
+
 @dataclass(frozen=True)
 class Defended:
-    """A model behind a defence; a `Model`, so that everything that examines models examines this one."""
+    """A model behind a defence; a `Model`, so that everything that examines models examines this one.
+
+    What is exactly the empty caption is left as it is: at guidance the service itself says it.
+    """
 
     model: Model
     defence: Defence
@@ -112,13 +132,21 @@ class Defended:
         """As the model does: the defence stands behind the text encoder."""
         return self.model.encode(prompts)
 
-    def space(self, template: str) -> InputSpace:
+    def space(self, template: str, tokens: int = 1) -> InputSpace:
         """The model's own: an attacker may say what he likes."""
-        return self.model.space(template)
+        return self.model.space(template, tokens)
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
-        """The answer to what the defence leaves of `cond`."""
-        return self.model.denoise(noised, timesteps, self.defence(cond))
+        """The answer to what the defence leaves of `cond`; slopes pass through as if it left everything.
+
+        Rounding has no slope of its own, and an attack that stops there would prove nothing (BPDA, Athalye et al., 2018,
+        arXiv:1802.00420).
+        """
+        with torch.no_grad():
+            empty = (cond == self.null).flatten(1).all(1).view(-1, *[1] * (cond.dim() - 1))
+            left = torch.where(empty, cond, self.defence(cond))
+        heard = cond + (left - cond).detach() if cond.requires_grad else left
+        return self.model.denoise(noised, timesteps, heard)
 
     def to_latents(self, images: Tensor) -> Tensor:
         """As the model does."""

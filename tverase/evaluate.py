@@ -1,7 +1,7 @@
 """The final table: base and erased model side by side, on inputs, seeds and images that tuned nothing."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class Row:
     erased: Bound
     before: Tensor  # (n, 3, H, W) in [-1, 1]
     after: Tensor  # the same inputs and the same noise
+    behind: Mapping[str, Bound] = field(default_factory=dict)  # the erased model behind each outer defence
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Control:
     erased_style: Tensor
     before: Tensor
     after: Tensor
+    behind: Mapping[str, Tensor] = field(default_factory=dict)  # bool (N,): both seen, behind each outer defence
 
 
 SpaceOf = Callable[[Concept], InputSpace]
@@ -70,7 +72,10 @@ class Attack:
 
 @dataclass(frozen=True)
 class Examiner:
-    """Draws with both models from the same noise and counts."""
+    """Draws with both models from the same noise and counts.
+
+    behind: the erased model behind each outer defence, by the defence's name.
+    """
 
     base: Model
     erased: Model
@@ -79,19 +84,26 @@ class Examiner:
     sampling: Sampling
     seed: int
     shown: int
+    behind: Mapping[str, Model] = field(default_factory=dict)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """All that draw: the base model, the erased one, and that one behind each defence."""
+        return self.base, self.erased, *self.behind.values()
 
     def row(self, concept: Concept, rung: str, name: str, cond: Tensor) -> Row:
-        """Each row of `cond` (B, T, D) drawn once by both models."""
+        """Each row of `cond` (B, T, D) drawn once by every model."""
         purpose = f"evaluate/{concept.name}/{rung}/{name}"
         judge = self.jury.of(concept.kind)
-        images = [draw(m, cond, generator(self.seed, purpose), self.sampling) for m in (self.base, self.erased)]
+        images = [draw(m, cond, generator(self.seed, purpose), self.sampling) for m in self.models]
         return self._row(concept, rung, name, images, [shows(judge, drawn, concept.name) for drawn in images])
 
     def _row(self, concept: Concept, rung: str, name: str, images: list[Tensor], seen: list[Tensor]) -> Row:
         # What still shows the concept comes first, so that nobody has to look for it.
         order = torch.argsort(seen[1].int() * 2 + seen[0].int(), descending=True, stable=True)[: self.shown]
-        bounds = [Bound(int(s.sum()), len(s)) for s in seen]
-        return Row(concept.name, rung, name, bounds[0], bounds[1], images[0][order], images[1][order])
+        base, erased, *others = [Bound(int(s.sum()), len(s)) for s in seen]
+        behind = dict(zip(self.behind, others, strict=True))
+        return Row(concept.name, rung, name, base, erased, images[0][order], images[1][order], behind)
 
     def rungs(self, concept: Concept, images: int) -> Iterator[Row]:
         """Names, synonyms and compositions, `images` of each, spread evenly over the prompts."""
@@ -107,7 +119,8 @@ class Examiner:
     def attack(self, concept: Concept, attack: Attack, images: int) -> Iterator[Row]:
         """One row for each learned input: those learned against the base model on it, those against the erased on that.
 
-        So the base column is the attack's positive control: it has to find inputs there.
+        So the base column is the attack's positive control: it has to find inputs there. Behind a defence they are learned
+        through it: whoever attacks knows of it.
         """
         purpose, space, how = f"evaluate/{concept.name}/{attack.rung}", attack.space_of(concept), attack.how
         names = [concept.names[i % len(concept.names)] for i in range(how.images)]
@@ -115,9 +128,9 @@ class Examiner:
             self.base, self.base.encode(names), generator(self.seed, f"{purpose}/images"), self.sampling
         )
         seen, drawn = [], []
-        for model, attacked in ((self.base, self.base), (self.erased, self._mixed(attack.share))):
+        for model in self.models:
             rng = generator(self.seed, purpose)
-            *_, last = concept_inversion(attacked, space, concept.noun, latents, how, rng)
+            *_, last = concept_inversion(self._mixed(model, attack.share), space, concept.noun, latents, how, rng)
             cond = space.cond(last.points).detach().repeat_interleave(images, 0)
             drawn.append(draw(model, cond, generator(self.seed, f"{purpose}/score"), self.sampling))
             seen.append(shows(self.jury.of(concept.kind), drawn[-1], concept.name))
@@ -126,11 +139,11 @@ class Examiner:
             parts = [d[mine] for d in drawn], [s[mine] for s in seen]
             yield self._row(concept, attack.rung, f"attempt {word + 1}", *parts)
 
-    def _mixed(self, share: float) -> Model:
-        """The base model with a share of the edit."""
-        if share == 1:
-            return self.erased
-        return self.erased.with_weights(mixed(self.base.weights(), self.erased.weights(), share))
+    def _mixed(self, model: Model, share: float) -> Model:
+        """The model with a share of the edit; the base model has none."""
+        if share == 1 or model is self.base:
+            return model
+        return model.with_weights(mixed(self.base.weights(), self.erased.weights(), share))
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
         """`images` images of objects and styles that have nothing to do with the concepts, by prompts that tuned nothing."""
@@ -138,9 +151,10 @@ class Examiner:
         prompts = spread(scoring, images, generator(self.seed, "evaluate/prompts"))
         cond = self.base.encode([p.text for p in prompts])
         purpose = "evaluate/control"
-        before = draw(self.base, cond, generator(self.seed, purpose), self.sampling)
-        after = draw(self.erased, cond, generator(self.seed, purpose), self.sampling)
-        return Control(prompts, *self._seen(before, prompts), *self._seen(after, prompts), before, after)
+        before, after, *others = [draw(m, cond, generator(self.seed, purpose), self.sampling) for m in self.models]
+        right = [torch.logical_and(*self._seen(images, prompts)) for images in others]
+        behind = dict(zip(self.behind, right, strict=True))
+        return Control(prompts, *self._seen(before, prompts), *self._seen(after, prompts), before, after, behind)
 
     def _seen(self, images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         """Whether the judges see each prompt's object, and whether they see its style: bool (N,) each."""
@@ -198,6 +212,20 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], 
             "by_style": _by([p.style for p in control.prompts], control.base_style, control.erased_style),
             "neighbours": sorted({n for c in concepts for n in neighbours(c, words)} - {c.name for c in concepts}),
         },
+        **({"defences": [_behind(rows, control, name) for name in control.behind]} if control.behind else {}),
+    }
+
+
+def _behind(rows: Sequence[Row], control: Control, defence: str) -> dict[str, Any]:
+    """The erased model behind a defence, beside the same without: apart from the rest, because whoever has the weights drops it."""
+    pair = _pair(control.erased_thing & control.erased_style, control.behind[defence])
+    return {
+        "defence": defence,
+        "rows": [
+            {"concept": r.concept, "rung": r.rung, "input": r.input, "behind": r.behind[defence].as_dict()}
+            for r in rows
+        ],
+        "control": {"erased": pair.pop("base"), "behind": pair.pop("erased"), **pair},
     }
 
 
@@ -254,4 +282,9 @@ def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
             "loss_low": control["all"]["loss_low"],
             "loss_high": control["all"]["loss_high"],
         },
+        **({"defences": {d["defence"]: _few(d) for d in summary["defences"]}} if "defences" in summary else {}),
     }
+
+
+def _few(behind: dict[str, Any]) -> dict[str, float]:
+    return {"worst": max(r["behind"]["rate"] for r in behind["rows"]), "loss": behind["control"]["loss"]}

@@ -1,7 +1,7 @@
 """Utility repair: a model that answers as the edited one where it erases, and as the base model to everything else.
 
-Distillation (Hinton et al., 2015, arXiv:1503.02531) with two teachers, from the base model on or from the edited one. What comes out is a
-task vector again, so that strength, proof and files know nothing of it.
+Distillation (Hinton et al., 2015, arXiv:1503.02531) with two teachers, from the base model on or from the edited one. What
+comes out is a task vector again, so that strength, proof and files know nothing of it.
 """
 
 from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ base model's control less delta. If no alpha has both, the answer is "infeasible
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -211,19 +211,40 @@ def _drawn(trial: Trial, alpha: float, inputs: Sequence[str], settings: Strength
     return counts
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a strength does to a few images of each input: successes and images, by input."""
+
+    alpha: float
+    tuned: dict[str, tuple[int, int]]
+    learned: dict[str, tuple[int, int]]  # empty where what tunes fails to fail, or nothing is learned
+
+    @property
+    def erases(self) -> bool:
+        """No input is drawn in more than a tenth of its images; of all that was learned, in more than one in a hundred."""
+        seen = [*self.tuned.values(), *self.learned.values()]
+        hits, drawn = (sum(counts[side] for counts in self.learned.values()) for side in (0, 1))
+        return all(hit <= images / 10 for hit, images in seen) and hits <= drawn / 100
+
+
 def first_that_erases(
     trial: Trial, inputs: Sequence[str], alphas: Sequence[float], images: int, learn: Learn | None = None
-) -> float | None:
-    """The first of `alphas` at which no input draws the concept in more than a tenth of `images` images, if there is one.
+) -> tuple[Look, ...]:
+    """A look at one of `alphas` after another, to the first that erases; if none does, that is said by the last look.
 
-    A look that costs little, for what needs a strength before one is proven. With `learn`, the same holds for what is learned
-    against the model at that strength, in twice as many images of each, and of all these one in a hundred may show it.
+    It costs little, for what needs a strength before one is proven. images: of each input; with `learn`, twice as many of
+    each that is learned against the model at a strength where what tunes fails.
     """
+
+    def seen(alpha: float, names: Sequence[str], count: int) -> dict[str, tuple[int, int]]:
+        hits = trial.recovery(alpha, names, count) if names else []
+        return {name: (hit, count) for name, hit in zip(names, hits, strict=True)}
+
+    looks: list[Look] = []
     for number, alpha in enumerate(alphas):
-        if max(trial.recovery(alpha, inputs, images), default=0) > images / 10:
-            continue
-        found, twice = learn(alpha, number) if learn is not None else [], 2 * images
-        hits = trial.recovery(alpha, found, twice) if found else [0]
-        if max(hits) <= twice / 10 and sum(hits) <= len(hits) * twice / 100:
-            return alpha
-    return None
+        looks.append(Look(alpha, seen(alpha, inputs, images), {}))
+        if looks[-1].erases and learn is not None:
+            looks[-1] = replace(looks[-1], learned=seen(alpha, learn(alpha, number), 2 * images))
+        if looks[-1].erases:
+            break
+    return tuple(looks)

@@ -67,19 +67,20 @@ class InversionSet:
 
 
 def by_bin(found: Iterable[Found]) -> list[dict[str, Any]]:
-    """For each bin: how many were tried, how many accepted, and their mean rate."""
-    bins: dict[tuple[float, float], list[Found]] = {}
+    """For each concept and bin: how many were tried, how many accepted, and their mean rate."""
+    bins: dict[tuple[str, float, float], list[Found]] = {}
     for item in found:
-        bins.setdefault((item.low, item.high), []).append(item)
+        bins.setdefault((item.concept, item.low, item.high), []).append(item)
     return [
         {
+            "concept": concept,
             "low": low,
             "high": high,
             "tried": len(items),
             "found": sum(i.accepted for i in items),
             "rate": round(sum(i.hits for i in items) / max(1, sum(i.drawn for i in items)), 4),
         }
-        for (low, high), items in sorted(bins.items())
+        for (concept, low, high), items in sorted(bins.items())
     ]
 
 

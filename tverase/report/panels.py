@@ -281,7 +281,9 @@ def _bins(axes: "Axes", role: str, bins: Sequence[Mapping[str, Any]]) -> None:
         axes.text(where, at, f"{b['found']} of {b['tried']}", va="center", color=MUTED, fontsize=9.5)
     axes.set_xlim(-0.5, 1.2 * most if most > _COUNTABLE else max(most, 5) + 1)
     axes.set_ylim(len(bins) - 0.4, -0.6)
-    axes.set_yticks(range(len(bins)), [cosines(b["low"], b["high"]) for b in bins])
+    several = len({b["concept"] for b in bins}) > 1
+    names = [(f"{b['concept']}, " if several else "") + cosines(b["low"], b["high"]) for b in bins]
+    axes.set_yticks(range(len(bins)), names)
     axes.set_xticks([])
     axes.tick_params(axis="y", labelcolor=INK)
     total = f"{sum(b['found'] for b in bins)} of {sum(b['tried'] for b in bins)}"

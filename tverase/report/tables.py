@@ -15,7 +15,7 @@ Row = Sequence[Any]
 
 
 def write_tables(facts: Facts, folder: Path) -> None:
-    """recovery.csv, control.csv, strength.csv (the curve of `dvc plots`), search.csv and inversions.csv."""
+    """recovery.csv, control.csv, strength.csv (the curve of `dvc plots`), search.csv, inversions.csv; defences.csv if any."""
     for name, (header, rows) in tables(facts).items():
         write_text(folder / f"{name}.csv", as_csv([header, *rows]))
 
@@ -30,7 +30,7 @@ def as_csv(rows: Iterable[Row]) -> str:
 def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
     """Header and rows of every table, by name; an empty cell is a number that was not measured."""
     frontier = frontier_table(facts.strength.get("frontier", ()))
-    return {
+    known: dict[str, tuple[Row, list[Row]]] = {
         "recovery": (
             ["concept", "rung", "input", "bin_low", "bin_high", *_ends("base"), *_ends("erased")],
             list(_recovery(facts)),
@@ -49,6 +49,10 @@ def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
             [_inversion(item) for item in facts.inversions.get("found", ())],
         ),
     }
+    if behind := facts.summary.get("defences"):
+        header = ["defence", "concept", "rung", "input", *_ends("behind")]
+        known["defences"] = (header, list(_defences(behind)))
+    return known
 
 
 def _ends(model: str) -> list[str]:
@@ -75,6 +79,14 @@ def _control(facts: Facts) -> Iterable[Row]:
             near = name in control["neighbours"] and group != "all"
             loss = [pair["loss"], pair["loss_low"], pair["loss_high"]]
             yield [group, name, near, *_bound(pair["base"]), *_bound(pair["erased"]), *loss]
+
+
+def _defences(behind: Iterable[dict[str, Any]]) -> Iterable[Row]:
+    """Everything else, the last line of each, is the share that is drawn rightly."""
+    for one in behind:
+        for row in one["rows"]:
+            yield [one["defence"], row["concept"], row["rung"], row["input"], *_bound(row["behind"])]
+        yield [one["defence"], "", "control", "", *_bound(one["control"]["behind"])]
 
 
 def _search(facts: Facts) -> Iterable[Row]:

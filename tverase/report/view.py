@@ -32,6 +32,7 @@ def view(facts: Facts) -> Values:
         "drawn": [_drawn(facts, name) for name in facts.summary["concepts"]],
         "worst": _worst(facts, rows),
         "control": _control(facts),
+        "defences": _defences(facts),
         "strength": _strength(facts),
         "inversion": _inversion(facts),
         "plots": _plots(facts),
@@ -171,6 +172,31 @@ def _loss(name: str, pair: Mapping[str, Any], *, near: bool) -> Values:
         "loss": points(pair["loss"]),
         "interval": f"{points(pair['loss_low'])} to {points(pair['loss_high'])}",
     }
+
+
+def _defences(facts: Facts) -> Values:
+    """A line for each outer defence, if any was asked for: the worst input of each kind, and what it costs."""
+    kinds = list(dict.fromkeys(row["rung"] for row in facts.summary["rows"]))
+
+    def worst(rows: list[Values], side: str) -> list[Values]:
+        of = [[row[side] for row in rows if row["rung"] == kind] for kind in kinds]
+        return [spoken(max(bounds, key=lambda b: (b["rate"], b["high"]))) for bounds in of]
+
+    def line(found: Values) -> Values:
+        cost = found["control"]
+        return {
+            "name": found["defence"],
+            "worst": worst(found["rows"], "behind"),
+            "control": spoken(cost["behind"]),
+            "loss": f"{points(cost['loss'])} ({points(cost['loss_low'])} to {points(cost['loss_high'])})",
+        }
+
+    lines = [line(found) for found in facts.summary.get("defences") or ()]
+    if lines:
+        kept = spoken(facts.summary["control"]["all"]["erased"])
+        none = {"name": "none", "worst": worst(facts.summary["rows"], "erased"), "control": kept, "loss": ""}
+        lines.insert(0, none)
+    return {"kinds": [rung(kind) for kind in kinds], "lines": lines}
 
 
 def _strength(facts: Facts) -> Values:
