@@ -23,8 +23,8 @@ STEP = Step(
     outputs=lambda params: {"vector": params.out / "vector.safetensors"},
     run=run,
     code=(
-        "tverase.build", "tverase.vector", "tverase.vectors.agreement", "tverase.vectors.copies", "tverase.vectors.dare",
-        "tverase.vectors.magnitude", "tverase.vectors.stacked", "tverase.vectors.ties",
+        "tverase.build", "tverase.vector", "tverase.vectors.agreement", "tverase.vectors.control", "tverase.vectors.copies",
+        "tverase.vectors.dare", "tverase.vectors.magnitude", "tverase.vectors.stacked", "tverase.vectors.ties",
     ),
 )  # fmt: skip
 

@@ -43,7 +43,7 @@ STEP = Step(
     outputs=lambda params: {"strength": out(params) / "strength.json"},
     run=run,
     code=(
-        *SHARED, "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.kept",
+        *SHARED, "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.inversion.kept",
         "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.strength_search",
         "tverase.trial", "tverase.bounds", "tverase.spaces.cone",
     ),

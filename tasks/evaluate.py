@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tverase.concepts import Concept, control_halves
 from tverase.defences import Defended, named
-from tverase.evaluate import LEARNED, Attack, Examiner, examine, metrics, summary
+from tverase.evaluate import LEARNED, Attack, Examiner, examine
 from tverase.files import write_json, write_tensors
 from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
@@ -13,6 +13,7 @@ from tverase.models.folder import open_model
 from tverase.report.pack import pack
 from tverase.spaces.base import InputSpace
 from tverase.spaces.states import StateSpace
+from tverase.summary import metrics, summary
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
 
@@ -59,7 +60,9 @@ def run(job: Job) -> None:
 
 def _behind(defences: Sequence[str], erased: Model, concepts: Sequence[Concept]) -> dict[str, Model]:
     """The erased model behind each defence. What a service knows are prompts for everything else, those that tune."""
-    tuning, _ = control_halves(concepts, vocabulary())
+    if not defences:
+        return {}
+    tuning, _ = control_halves(list(concepts), vocabulary())
     known = erased.encode([prompt.text for prompt in tuning])
     return {name: Defended(erased, named(name)(known)) for name in defences}
 
@@ -78,9 +81,11 @@ STEP = Step(
     run=run,
     code=(
         "tverase.evaluate",
+        "tverase.summary",
         "tverase.attacks.concept_inversion",
         "tverase.inversion.diverse",
         "tverase.inversion.moving",
+        "tverase.inversion.fitting",
         "tverase.inversion.run",
         "tverase.spaces.tokens",
         "tverase.spaces.states",

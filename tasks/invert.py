@@ -65,7 +65,7 @@ STEP = Step(
     outputs=lambda params: {"inversions": params.out / "inversions"},
     run=run,
     code=(
-        "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.kept", "tverase.inversion.run",
+        "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.inversion.kept", "tverase.inversion.run",
         "tverase.inversion.sets", "tverase.inversion.embeddings", "tverase.spaces.cone", "tverase.spaces.tokens",
         "tverase.spaces.states", "tverase.losses", "tverase.sampling", "tverase.models.text2image",
     ),

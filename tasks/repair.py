@@ -140,7 +140,7 @@ STEP = Step(
     run=run,
     code=(
         "tverase.repair", "tverase.adaptive", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
-        "tverase.inversion.moving", "tverase.inversion.run", "tverase.concepts", "tverase.vector", "tverase.training",
+        "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.inversion.run", "tverase.concepts", "tverase.vector", "tverase.training",
         "tverase.losses", "tverase.spaces.cone", "tverase.spaces.tokens", "tverase.spaces.states",
         "tverase.models.text2image", "tverase.strength", "tverase.trial", "tverase.sampling",
     ),

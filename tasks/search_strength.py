@@ -84,7 +84,7 @@ STEP = Step(
     run=run,
     code=(
         "tverase.strength", "tverase.strength_search", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
-        "tverase.inversion.moving", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
+        "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
         "tverase.concepts", "tverase.sampling", "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
         "tverase.repair", "tverase.held", "tverase.vector", "tverase.training", "tverase.models.text2image",
         "tverase.journal", "tasks._mending", "tasks.repair",

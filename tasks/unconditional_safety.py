@@ -135,7 +135,7 @@ STEP = Step(
     },
     run=run,
     code=(
-        *SHARED, "tverase.unconditional", "tverase.complexity", "tverase.inversion.diverse", "tverase.inversion.moving",
+        *SHARED, "tverase.unconditional", "tverase.complexity", "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.fitting",
         "tverase.losses", "tverase.spaces.cone", "tverase.bounds", "tverase.report.digit_tables",
     ),
     home=home,

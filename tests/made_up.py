@@ -9,11 +9,12 @@ import torch
 
 from tverase.bounds import Bound
 from tverase.concepts import concept, controls
-from tverase.evaluate import Control, Row, metrics, summary
+from tverase.evaluate import Control, Row
 from tverase.inversion.sets import Found, by_bin
 from tverase.report.facts import Facts
 from tverase.strength import StrengthCurve
 from tverase.strength import Tested as Trialled
+from tverase.summary import metrics, summary
 from tverase.world.vocabulary import vocabulary
 
 BINS = ((-0.2, 0.0), (0.4, 0.6))
@@ -51,8 +52,9 @@ def control(names: Sequence[str], lost: int, behind: Mapping[str, int]) -> Contr
     prompts = controls([concept(name, WORDS) for name in names], WORDS)
     seen, kept = torch.ones(len(prompts), dtype=torch.bool), torch.ones(len(prompts), dtype=torch.bool)
     kept[:lost] = False
-    blank = torch.zeros(0)
-    return Control(prompts, seen, seen, kept, seen, blank, blank, dict.fromkeys(behind, kept))
+    blank, fewer = torch.zeros(0), kept.clone()
+    fewer[: lost + 5] = False
+    return Control(prompts, seen, seen, kept, seen, blank, blank, dict.fromkeys(behind, fewer))
 
 
 def curve(alpha: float | None = 1.125) -> StrengthCurve:

@@ -12,6 +12,7 @@ from witness import SeesAll
 from tverase import evaluate
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.concepts import concept
+from tverase.defences import Defended, Smoothed
 from tverase.evaluate import Attack, Examiner
 from tverase.inversion.diverse import Round
 from tverase.losses import denoising_loss, random_timesteps
@@ -115,18 +116,22 @@ def test_an_attack_is_learned_against_its_share_of_the_edit(
     attacked = []
 
     def spied(model: Model, *rest: Any) -> Iterator[Round]:
-        attacked.append(model.weights())
+        attacked.append(model)
         yield from concept_inversion(model, *rest)
 
     monkeypatch.setattr(evaluate, "concept_inversion", spied)
     base, noise = pico.weights(), generator(0, "tests/attacks/share")
     erased = {key: weight + 0.05 * torch.randn(weight.shape, generator=noise) for key, weight in base.items()}
     jury, how = Jury(SeesAll(), SeesAll()), ConceptInversion(words=2, steps=1, batch=1, images=2)
-    examiner = Examiner(pico, pico.with_weights(erased), jury, vocabulary(), Sampling(steps=1), 0, 1)
+    edited = pico.with_weights(erased)
+    behind = {"deaf": Defended(edited, Smoothed(pico.null, 1.0))}
+    examiner = Examiner(pico, edited, jury, vocabulary(), Sampling(steps=1), 0, 1, behind)
     attack = Attack("weaker", lambda concept: pico.space(concept.template), how, share)
     rows = list(examiner.attack(concept("bomb", vocabulary()), attack, 3))
-    assert [(row.rung, row.erased.trials) for row in rows] == 2 * [("weaker", 3)]
-    of_base, of_mix = attacked
+    assert [(row.rung, row.erased.trials, row.behind["deaf"].trials) for row in rows] == 2 * [("weaker", 3, 3)]
+    of_base, of_mix, through = (model.weights() for model in attacked)
+    assert [type(model) for model in attacked] == [type(pico), type(pico), Defended]  # who attacks knows of the defence
+    assert all(torch.equal(through[key], weight) for key, weight in of_mix.items())
     for key, weight in base.items():
         assert torch.equal(of_base[key], weight)  # the base model itself: the positive control
         assert torch.allclose(of_mix[key], weight + share * (erased[key] - weight), atol=1e-6)

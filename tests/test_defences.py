@@ -8,17 +8,20 @@ from examination import BOMB, CONTROLS, IMAGES, NOTO, SAMPLING, examined, examin
 from made_up import WORDS
 from torch import Tensor
 
+from tasks.evaluate import _behind
+from tverase.concepts import control_halves
 from tverase.config import Params
 from tverase.defences import Defended, Nearest, Rounded, Smoothed, named
 from tverase.errors import ConfigError
-from tverase.evaluate import metrics, summary
 from tverase.judges.base import shows
 from tverase.models.base import repeated
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
+from tverase.summary import metrics, summary
 from tverase.trial import right
 from tverase.vector import TaskVector
+from tverase.world.vocabulary import vocabulary
 
 PROMPTS = ["a cat", "a dog", "a bomb", "a noto bomb", ""]
 
@@ -69,10 +72,25 @@ def test_a_defence_is_called_by_its_name(known: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["blurred", "rounded", "rounded-1", "rounded-x", "nearest-3", "smoothed-0", "smoothed-2", "smoothed-nan"]
+    "name",
+    [
+        "blurred",
+        "rounded",
+        "rounded-1",
+        "rounded-x",
+        "nearest-",
+        "nearest-3",
+        "rounded-04",
+        "smoothed-0",
+        "smoothed-0.40",
+        "smoothed-2",
+        "smoothed-nan",
+    ],
 )
 def test_an_unknown_defence_is_refused_before_any_work(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"unknown defence '{name}'.*nearest, rounded-LEVELS, smoothed-SHARE"):
+    with pytest.raises(
+        ConfigError, match=rf"unknown defence '{name}'.*nearest, rounded-LEVELS, smoothed-SHARE\. LEVELS"
+    ):
         Params.parse({"evaluate": {"defences": ["nearest", name]}})
     with pytest.raises(ConfigError, match="a defence is named twice"):
         Params.parse({"evaluate": {"defences": ["nearest", "nearest"]}})
@@ -98,11 +116,13 @@ def test_a_defended_model_draws_what_the_model_draws_of_what_is_left(pico: TextT
 def test_the_empty_caption_is_the_services_own(pico: TextToImage) -> None:
     """At guidance every step asks for it as well, and it is none of the known prompts."""
     known = pico.encode(PROMPTS[:4])
+    defended = Defended(pico, Nearest(known))
+    assert defended.null is defended.null  # it is known by its bytes
     noised, timesteps = pico.start(2, generator(0, "tests/defences/noised")), torch.tensor([500, 500])
     both = torch.cat([pico.null, far(known)[:1]])
     heard = torch.cat([pico.null, Nearest(known)(both)[1:]])
     assert not torch.allclose(Nearest(known)(both)[:1], pico.null)
-    answers = [m.denoise(noised, timesteps, c) for m, c in ((Defended(pico, Nearest(known)), both), (pico, heard))]
+    answers = [m.denoise(noised, timesteps, c) for m, c in ((defended, both), (pico, heard))]
     assert torch.equal(*answers)
 
 
@@ -127,6 +147,19 @@ def test_an_edit_goes_through_a_defence(pico: TextToImage, known: Tensor) -> Non
     assert isinstance(edited, Defended)
     key = next(iter(vector.delta))
     assert torch.allclose(edited.weights()[key], pico.weights()[key] - 0.01)
+
+
+def test_a_service_knows_the_prompts_that_tune(pico: TextToImage) -> None:
+    """Those that score would tell it what it will be asked."""
+    tuning, scoring = control_halves([BOMB], vocabulary())
+    behind = _behind(["nearest", "smoothed-1"], pico, [BOMB])
+    assert list(behind) == ["nearest", "smoothed-1"]
+    known, unknown = (pico.encode([prompt.text for prompt in half]) for half in (tuning, scoring))
+    nearest = behind["nearest"]
+    assert isinstance(nearest, Defended)
+    assert torch.allclose(nearest.defence(known), known)
+    assert not torch.allclose(nearest.defence(unknown), unknown)
+    assert _behind([], pico, [BOMB]) == {}
 
 
 def test_outer_defences_are_reported_apart(pico: TextToImage) -> None:

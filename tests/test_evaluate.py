@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tverase import rng
 from tverase.bounds import upper
-from tverase.evaluate import LEARNED, Control, Examiner, Row, metrics, summary
+from tverase.evaluate import LEARNED, Control, Examiner, Row
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
@@ -33,6 +33,7 @@ from tverase.models.base import Meter
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
+from tverase.summary import metrics, summary
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
 

@@ -1,6 +1,7 @@
 """Diverse Inversion in wider spaces: several free words, and all that the text encoder says."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tverase.held import REACH, STRETCH, held, in_templates, kept, learned_again
 from tverase.inversion.diverse import Invert, Round, search
 from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import InversionSet
+from tverase.models.base import Meter
 from tverase.models.folder import open_model
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
@@ -116,6 +118,33 @@ def test_the_chunk_changes_memory_and_nothing_else(
     assert sum(sizes) == len(BINS) * settings.batch
     assert torch.allclose(whole.losses, parts.losses, rtol=1e-4)
     assert torch.allclose(whole.points, parts.points, atol=1e-3)
+
+
+@pytest.mark.parametrize("room", [1, 2, 4, 5])
+def test_what_does_not_fit_into_the_memory_is_done_in_halves(
+    pico: TextToImage, bomb: Concept, latents: Tensor, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same points by the same number of evaluations; what fits is found out once."""
+    settings, denoise, failed = Invert(steps=2, batch=3, lr=0.1), TextToImage.denoise, list[int]()
+    models = [replace(pico, meter=Meter()) for _ in range(2)]
+    whole = rounds(models[0], bomb, latents, settings)[-1]
+
+    def cramped(self: TextToImage, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
+        answer = denoise(self, noised, timesteps, cond)
+        if len(noised) > room:
+            failed.append(len(noised))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return answer
+
+    monkeypatch.setattr(TextToImage, "denoise", cramped)
+    parts = rounds(models[1], bomb, latents, settings)[-1]
+    assert failed == sorted(set(failed), reverse=True)
+    assert torch.allclose(whole.losses, parts.losses, rtol=1e-3)
+    assert torch.allclose(whole.points, parts.points, atol=1e-3)
+    assert models[0].meter.evaluations == models[1].meter.evaluations
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        rounds(models[1], bomb, latents, settings)
 
 
 def test_one_place_decides_what_a_point_means(pico: TextToImage, bomb: Concept) -> None:

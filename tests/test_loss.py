@@ -7,8 +7,9 @@ from made_up import WORDS
 from torch import Tensor
 
 from tverase.concepts import Prompt, concept
-from tverase.evaluate import Control, summary
+from tverase.evaluate import Control
 from tverase.rng import generator
+from tverase.summary import summary
 
 BOMB = concept("bomb", WORDS)
 

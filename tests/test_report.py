@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from made_up import curve, facts, read
+from made_up import control, curve, facts, read
 from PIL import Image
 
 from tverase.report import panels
@@ -85,7 +85,9 @@ def test_outer_defences_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert "Outer defences" not in text(render(plain))
     said = text(render(found))
     assert "Outer defences, apart" in said
-    for part in ("7.5% to 20.4%", "nearest0.0% to 6.0%", "2.5% to 13.2%"):
+    (of,), count = found.summary["defences"], len(control(["bomb"], 0, {}).prompts)
+    assert (of["control"]["erased"]["successes"], of["control"]["behind"]["successes"]) == (count - 4, count - 9)
+    for part in ("7.5% to 20.4%", "nearest0.0% to 6.0%", "2.5% to 13.2%", f"{500 / count:.1f} ("):
         assert part in said
     assert verdict(found) == verdict(plain)  # whoever holds the weights leaves a defence out
     write_tables(found, tmp_path)

@@ -250,3 +250,20 @@ def test_a_slope_that_is_no_number_changes_nothing() -> None:
     assert torch.equal(training.parameters["weight"].detach(), before[0])
     assert torch.equal(training.average["weight"], before[1])
     assert training.step == 1
+
+
+def test_the_last_good_state_is_kept(pico: TextToImage, latents: Tensor, tmp_path: Path) -> None:
+    """Two steps before the first checkpoint that is due; a third that fails leaves them, and they are gone on from."""
+    settings, path = FineTune(steps=4, lr=1e-3), tmp_path / "tune.safetensors"
+    good, broken = latents.clone(), latents.clone()
+    broken[:] = float("nan")
+    steps = fine_tune(pico, good, settings, 0, "tests/last", path)
+    (_, first), (_, second) = next(steps), next(steps)
+    good.copy_(broken)
+    with pytest.raises(NumericalError, match="at step 2"):
+        next(steps)
+    resumed = Training.of(pico.weights())
+    resumed.go_on(path)
+    assert resumed.step == 2
+    assert all(torch.allclose(resumed.result()[key], weight) for key, weight in second.items())
+    assert any(not torch.equal(first[key], weight) for key, weight in second.items())

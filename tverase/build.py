@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from functools import reduce
-from itertools import cycle
 from operator import add
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from .errors import ConfigError
 from .settings import Settings
 from .vector import StateDict, TaskVector
 from .vectors.agreement import agree, mean
+from .vectors.control import less_control
 from .vectors.copies import by_name
 from .vectors.dare import dare
 from .vectors.magnitude import magnitude
@@ -50,18 +49,10 @@ def build_vector(
     """The sum of the concepts' vectors, less the control's share.
 
     finetuned: slug of a concept, or "control", to theta_ft; copies are numbered (tverase/vectors/copies.py), each loses the
-    control of its own number and then they are merged. Fine-tuning on self-drawn images also learns their guided
-    look; the vector of unrelated self-drawn images has that look and not the concept.
+    control of its own number (tverase/vectors/control.py) and then they are merged.
     """
     copies = {name: [TaskVector.between(base, w) for w in many] for name, many in by_name(finetuned).items()}
-    control = copies.pop(CONTROL, None)
-    if settings.subtract_control:
-        if control is None:
-            raise ConfigError(
-                "build_vector.subtract_control needs the control's fine-tuning: set finetune.control=true."
-            )
-        less = [settings.subtract_control * vector for vector in control]
-        copies = {name: [v - c for v, c in zip(many, cycle(less), strict=False)] for name, many in copies.items()}
+    copies = less_control(copies, copies.pop(CONTROL, None), settings.subtract_control)
     vectors = {name: pruned(MERGES[settings.merge](many), settings, seed, name) for name, many in copies.items()}
     if settings.combine == "ties":
         vectors = elect(vectors)

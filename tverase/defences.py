@@ -4,8 +4,10 @@ They are optional and reported apart: whoever holds the weights leaves them out.
 prompt makes, so each defence takes something of the difference away. Who attacks is taken to know of it, and learns through it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -82,17 +84,14 @@ class Smoothed:
 def named(name: str) -> Callable[[Tensor], Defence]:
     """`rounded-4` -> what makes this defence of the conditionings (M, T, D) of known prompts; raises ConfigError."""
     kind, _, number = name.partition("-")
-    try:
-        if kind == "nearest" and not number:
-            return Nearest
-        if kind == "rounded" and (levels := int(number)) >= 2:
-            return lambda known: Rounded.of(known, levels)
-        if kind == "smoothed" and 0 < (share := float(number)) <= 1:
-            return lambda known: Smoothed(known, share)
-    except ValueError:
-        pass  # no number
-    hint = "LEVELS is a whole number from 2 on, SHARE a number above 0 and at most 1."
-    raise ConfigError(f"{unknown('defence', name, CHOICES)} {hint}")
+    if name == "nearest":
+        return Nearest
+    if kind == "rounded" and re.fullmatch(r"[1-9]\d*", number) and (levels := int(number)) >= 2:
+        return lambda known: Rounded.of(known, levels)
+    if kind == "smoothed" and re.fullmatch(r"0\.\d*[1-9]|1", number):
+        return lambda known: Smoothed(known, float(number))
+    hint = "LEVELS is a whole number from 2 on, SHARE a number above 0 and at most 1, as 0.4."
+    raise ConfigError(f"{unknown('defence', name, CHOICES)}. {hint}")
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,9 @@ class Defended:
         """The model's own."""
         return self.model.meter
 
-    @property
+    @cached_property
     def null(self) -> Tensor:
-        """The model's own; the defence is applied where it is used."""
+        """The model's own, the same bytes each time: by these it is known."""
         return self.model.null
 
     @property
@@ -143,7 +142,7 @@ class Defended:
         arXiv:1802.00420).
         """
         with torch.no_grad():
-            empty = (cond == self.null).flatten(1).all(1).view(-1, *[1] * (cond.dim() - 1))
+            empty = (cond == self.null.to(cond.device)).flatten(1).all(1).view(-1, *[1] * (cond.dim() - 1))
             left = torch.where(empty, cond, self.defence(cond))
         heard = cond + (left - cond).detach() if cond.requires_grad else left
         return self.model.denoise(noised, timesteps, heard)

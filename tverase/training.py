@@ -33,6 +33,7 @@ class Training:
         self.clip = clip
         self.anchor = anchor
         self.step = 0
+        self.path: Path | None = None  # of its checkpoint
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor], *, decay: float = 0.0, l1: float = 0.0) -> Self:
@@ -43,18 +44,19 @@ class Training:
     def advance(self, loss: Tensor, rate: float, decay: float) -> float:
         """One step of the optimiser and of the averages; the loss as a number.
 
-        `NumericalError` if that or its slope is not finite; all is then as it was before the step.
+        `NumericalError` if that or its slope is not finite; all is then as it was before the step, and kept where `go_on`
+        looked.
         """
         value = loss.item()
         if not math.isfinite(value):
-            raise NumericalError(f"the loss is {value} at step {self.step}; lower the learning rate.")
+            raise self._stopped(f"the loss is {value}")
         everything = list(self.parameters.values())
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         slope = torch.nn.utils.clip_grad_norm_(everything, self.clip).item()
         if not math.isfinite(slope):
-            raise NumericalError(f"the slope of the loss is {slope} at step {self.step}; lower the learning rate.")
+            raise self._stopped(f"the slope of the loss is {slope}")
         self.optimiser.step()
         if self.anchor is not None:
             self.anchor.pull(self.parameters, rate)
@@ -62,6 +64,12 @@ class Training:
             torch._foreach_lerp_(list(self.average.values()), everything, 1 - decay)
         self.step += 1
         return value
+
+    def _stopped(self, why: str) -> NumericalError:
+        """The error of a step that cannot be taken; the last good state is saved, if one step was taken at all."""
+        if self.path is not None and self.step:
+            self.save(self.path)
+        return NumericalError(f"{why} at step {self.step}; lower the learning rate.")
 
     def result(self) -> dict[str, Tensor]:
         """Copies of the averages, settled by the anchor if there is one."""
@@ -91,6 +99,7 @@ class Training:
 
     def go_on(self, path: Path | None) -> None:
         """`resume`, if there is a path and a training has left something there."""
+        self.path = path
         if path is not None and path.exists():
             self.resume(path)
 

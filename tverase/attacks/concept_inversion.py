@@ -21,6 +21,7 @@ class ConceptInversion(Settings):
     lr: PositiveFloat = 0.03
     noise: tuple[float, float] = (0.4, 1.0)  # the part of the timesteps that is learned from, as in `Invert`
     images: PositiveInt = 32  # of the concept, drawn anew by the base model: what the attacker owns
+    chunk: PositiveInt = 96  # most noised images in one forward pass, as in `Invert`
 
 
 def concept_inversion(
@@ -33,5 +34,6 @@ def concept_inversion(
     """
     anchor = space.anchor(noun)
     begin = space.start(anchor, torch.zeros(settings.words), torch.full((settings.words,), 0.95), rng)
-    how = Invert(steps=settings.steps, batch=settings.batch, lr=settings.lr, noise=settings.noise)
+    shared = settings.model_dump(include={"steps", "batch", "lr", "noise", "chunk"})
+    how = Invert(**shared)
     yield from search_freely(model, space, anchor, latents, how, rng, begin)

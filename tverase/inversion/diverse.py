@@ -19,9 +19,14 @@ from ..models.base import Model
 from ..settings import Settings
 from ..spaces import cone
 from ..spaces.base import InputSpace
+from .fitting import in_chunks
 from .kept import Kept
 from .moving import Moving
 
+_NOT_FINITE = (
+    "a loss of the inversion or its slope is not finite at step {}; lower `invert.lr`, or the `lr` of the attack that learns "
+    "here (repair, search_strength and evaluate have one each)."
+)
 Bin = tuple[float, float]
 WHOLE: dict[str, Any] = {"noise": (0.0, 1.0), "weigh": "min_snr"}  # every timestep, weighed as in training
 Check = Callable[[Tensor, int], list[int]]  # (points, attempt) -> in how many of `images` images each draws it
@@ -56,7 +61,8 @@ class Invert(Settings):
     accept: float = Field(default=0.5, ge=0, le=1)  # rate on fresh seeds at which an embedding draws the concept
     images: PositiveInt = 10  # drawn for that decision
     restarts: NonNegativeInt = 0
-    chunk: PositiveInt = 96  # most noised images in one forward pass; fewer need less memory, the result is the same
+    # Most noised images in one forward pass; fewer need less memory, the result is the same. What does not fit is halved.
+    chunk: PositiveInt = 96
 
     @model_validator(mode="after")
     def _bins_are_ranges(self) -> "Invert":
@@ -162,9 +168,7 @@ def _advance(
             if kept is not None:
                 rng.set_state(before)
                 kept.save(moving)
-            raise NumericalError(
-                f"a loss of the inversion or its slope is not finite at step {moving.step}; lower `invert.lr`."
-            )
+            raise NumericalError(_NOT_FINITE.format(moving.step))
         moving.advance(losses)
         with torch.no_grad():
             points.copy_(cone.project(points, anchor, low, high))
@@ -195,18 +199,20 @@ def _losses(
     noise = torch.randn(count, batch, *latents.shape[1:], generator=rng)
     timesteps = torch.stack([random_timesteps(batch, schedule, rng, settings.noise) for _ in range(count)])
     found = points.new_zeros(count)
-    for rows in torch.split(staying, max(1, settings.chunk // batch)):
-        for images in torch.split(torch.arange(batch), settings.chunk):  # one embedding's may not fit at once
-            part = rows[:, None], images
-            clean, when = latents[which[part].flatten()], timesteps[part].flatten().to(latents.device)
-            cond = space.cond(points[rows]).repeat_interleave(len(images), 0)
-            mixed = noise[part].flatten(0, 1).to(clean.device)
-            losses = denoising_loss(model.denoise, schedule, clean, cond, when, mixed)
-            if settings.weigh == "min_snr":
-                losses = losses * min_snr_weight(schedule, when)
-            each = losses.view(len(rows), len(images)).mean(1) * (len(images) / batch)
-            torch.autograd.backward(each.sum())
-            found[rows] += each.detach()
+
+    def add(rows: Tensor, images: Tensor) -> None:
+        part = rows[:, None], images
+        clean, when = latents[which[part].flatten()], timesteps[part].flatten().to(latents.device)
+        cond = space.cond(points[rows]).repeat_interleave(len(images), 0)
+        mixed = noise[part].flatten(0, 1).to(clean.device)
+        losses = denoising_loss(model.denoise, schedule, clean, cond, when, mixed)
+        if settings.weigh == "min_snr":
+            losses = losses * min_snr_weight(schedule, when)
+        each = losses.view(len(rows), len(images)).mean(1) * (len(images) / batch)
+        torch.autograd.backward(each.sum())  # the points' own slope comes last: what fails has added nothing
+        found[rows] += each.detach()
+
+    moving.chunk = in_chunks(staying, batch, moving.chunk or settings.chunk, model.meter, add)
     return found
 
 

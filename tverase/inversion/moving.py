@@ -10,7 +10,7 @@ from torch import Tensor
 class Moving:
     """Points (K, E) under way: `step` were taken, the last with `losses` (K,). Whoever moves them sets the rate.
 
-    Those that `left` (K,) stay where they are.
+    Those that `left` (K,) stay where they are. chunk: most noised images in one forward pass, once more did not fit.
     """
 
     def __init__(self, points: Tensor) -> None:
@@ -19,6 +19,7 @@ class Moving:
         self.losses = points.new_zeros(len(points))
         self.left = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         self.step = 0
+        self.chunk: int | None = None
 
     def over(self, end: int) -> bool:
         """Whether nothing moves any more, at the latest after step `end`."""

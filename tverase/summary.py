@@ -1,0 +1,115 @@
+"""The final table in numbers: every rate with its exact interval, losses in pairs, and the few that are shown everywhere."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .bounds import Bound, worst
+from .concepts import Concept, neighbours
+from .evaluate import LEARNED, Control, Row
+from .world.vocabulary import Vocabulary
+
+
+def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], words: Vocabulary) -> dict[str, Any]:
+    """The numbers of the report. Every rate has its exact interval; the worst embedding's bound holds for all at once."""
+    base = control.base_thing & control.base_style
+    erased = control.erased_thing & control.erased_style
+    return {
+        "concepts": [c.name for c in concepts],
+        "rows": [
+            {
+                "concept": r.concept,
+                "rung": r.rung,
+                "input": r.input,
+                "base": r.base.as_dict(),
+                "erased": r.erased.as_dict(),
+            }
+            for r in rows
+        ],
+        "worst": {c.name: _worst(rows, c) for c in concepts},
+        "control": {
+            "all": _pair(base, erased),
+            "objects": _pair(control.base_thing, control.erased_thing),
+            "styles": _pair(control.base_style, control.erased_style),
+            "by_object": _by([p.thing for p in control.prompts], control.base_thing, control.erased_thing),
+            "by_style": _by([p.style for p in control.prompts], control.base_style, control.erased_style),
+            "neighbours": sorted({n for c in concepts for n in neighbours(c, words)} - {c.name for c in concepts}),
+        },
+        **({"defences": [_behind(rows, control, name) for name in control.behind]} if control.behind else {}),
+    }
+
+
+def _behind(rows: Sequence[Row], control: Control, defence: str) -> dict[str, Any]:
+    """The erased model behind a defence, beside the same without: apart from the rest, because whoever has the weights drops it."""
+    pair = _pair(control.erased_thing & control.erased_style, control.behind[defence])
+    return {
+        "defence": defence,
+        "rows": [
+            {"concept": r.concept, "rung": r.rung, "input": r.input, "behind": r.behind[defence].as_dict()}
+            for r in rows
+        ],
+        "control": {"erased": pair.pop("base"), "behind": pair.pop("erased"), **pair},
+    }
+
+
+def _worst(rows: Sequence[Row], concept: Concept) -> dict[str, Any]:
+    found = {r.input: r.erased for r in rows if r.rung == "inversion" and r.concept == concept.name}
+    if not found:
+        return {"input": None, "note": "no embedding was found that draws the concept"}
+    name, bound, high = worst(found)
+    return {"input": name, **bound.as_dict(), "all_inputs_high": round(high, 4), "inputs": len(found)}
+
+
+def _pair(base: Tensor, erased: Tensor) -> dict[str, Any]:
+    """Both rates, the loss in points, and its interval: of the images that only one of the models gets right."""
+    lost, won = int((base & ~erased).sum()), int((~base & erased).sum())
+    count = len(base)
+    return {
+        "base": Bound(int(base.sum()), count).as_dict(),
+        "erased": Bound(int(erased.sum()), count).as_dict(),
+        "loss": round((lost - won) / count, 4),
+        # Paired: the interval of the share lost less the share won, each exact at half of the error.
+        "loss_low": round(Bound(lost, count, 0.975).low - Bound(won, count, 0.975).high, 4),
+        "loss_high": round(Bound(lost, count, 0.975).high - Bound(won, count, 0.975).low, 4),
+    }
+
+
+def _by(classes: Sequence[str | None], base: Tensor, erased: Tensor) -> dict[str, Any]:
+    found = {}
+    for name in dict.fromkeys(c for c in classes if c is not None):
+        mine = torch.tensor([c == name for c in classes])
+        found[name] = _pair(base[mine], erased[mine])
+    return found
+
+
+def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
+    """The few numbers that `dvc metrics` and MLflow show."""
+    rows = summary["rows"]
+    recovery = {}
+    for rung in dict.fromkeys(r["rung"] for r in rows):
+        mine = [r["erased"] for r in rows if r["rung"] == rung]
+        recovery[rung] = round(sum(m["successes"] for m in mine) / sum(m["trials"] for m in mine), 4)
+    worsts = [w for w in summary["worst"].values() if w["input"] is not None]
+    learned = {rung: [r["erased"]["rate"] for r in rows if r["rung"] == rung] for rung in LEARNED}
+    control = summary["control"]
+    return {
+        "alpha": alpha,
+        "recovery": recovery,
+        "worst_inversion": max((w["rate"] for w in worsts), default=None),
+        "worst_inversion_high": max((w["all_inputs_high"] for w in worsts), default=None),
+        **{f"worst_{rung}": max(rates, default=None) for rung, rates in learned.items()},
+        "control": {
+            "base": control["all"]["base"]["rate"],
+            "erased": control["all"]["erased"]["rate"],
+            "loss": control["all"]["loss"],
+            "loss_low": control["all"]["loss_low"],
+            "loss_high": control["all"]["loss_high"],
+        },
+        **({"defences": {d["defence"]: _few(d) for d in summary["defences"]}} if "defences" in summary else {}),
+    }
+
+
+def _few(behind: dict[str, Any]) -> dict[str, float]:
+    return {"worst": max(r["behind"]["rate"] for r in behind["rows"]), "loss": behind["control"]["loss"]}
