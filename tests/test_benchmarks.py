@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.interference import AFTER, more
+from benchmarks.inversion_options import Found, nearest
 from benchmarks.method import mean_loss
 from benchmarks.options import OPTIONS, default, erases
 
@@ -57,3 +59,19 @@ def test_neighbours_are_weighed_by_their_images() -> None:
 
     assert mean_loss([pair(10, 10, 10), pair(30, 10, 30)]) == {"base": 1.0, "erased": 0.5, "images": 40}
     assert mean_loss([]) is None
+
+
+def test_embeddings_are_alike_across_the_concepts_own() -> None:
+    """What they share with it does not count: two of these point the same way beside it, the third the other way."""
+    anchor = torch.tensor([2.0, 0.0, 0.0])
+    points = torch.tensor([[1.0, 3.0, 0.0], [-5.0, 1.0, 0.0], [9.0, 0.0, -2.0], [1.0, -1.0, 0.0]])
+    assert nearest(points, anchor) == pytest.approx([1.0, 1.0, 0.0, 0.0], abs=1e-6)
+    assert nearest(points[:1], anchor) == ()
+
+
+def test_what_options_find_adds_up() -> None:
+    both = Found(1, 4, 2, 3, 100, (0.5,)) + Found(3, 4, 0, 3, 300, (0.25, 0.75))
+    assert both == Found(4, 8, 2, 6, 400, (0.5, 0.25, 0.75))
+    figures = both.figures()
+    assert (figures["rate"], figures["alike"], figures["evaluations_per_accepted"]) == (0.5, 0.5, 100)
+    assert Found().figures()["evaluations_per_accepted"] is None
