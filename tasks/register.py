@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tverase.config import Params
-from tverase.files import read_json
+from tverase.files import digest_of, read_json
 from tverase.vector import TaskVector
 
 from ._all import chosen
@@ -38,7 +38,8 @@ def register(params: Params, links: dict[str, str]) -> Registration:
             datasets={name: digests[name] for name in digests if name.endswith(("images.safetensors", "inversions"))},
             tags=tags | lineage(Path.cwd()),
             pipeline=out / "erased",
-            content_hash=digests[str(out / "erased")],
+            # The weights and their proof: what was examined by other attacks waits for a review of its own.
+            content_hash=digest_of({name: digests[str(out / name)] for name in ("erased", "evaluation")}),
             description=describe(params),
         )
     )
