@@ -2,9 +2,9 @@
 
 Each concept is erased by itself, with the parameters of params.yaml; then all their vectors, each at its own alpha, are taken
 from the base model together; and the concepts are erased one after another, each from the model without those before it.
-For each concept: how often its names and held-back embeddings draw it in the model without it, in the model without the
-others only, and in both models without all of them. If one of these is worse than the first, erasing the others has brought
-it back. What unrelated prompts lose is beside it: sums of edits add up there.
+For each concept: how often its names, held-back embeddings and words that are learned against the very model draw it in the
+model without it, in the model without the others only, and in both models without all of them. If one of these is worse than
+the first, erasing the others has brought it back. What unrelated prompts lose is beside it: sums of edits add up there.
 Runs stay in work/benchmarks/method, where `python -m benchmarks.method` finds them again.
 """
 
@@ -15,18 +15,21 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from tasks._main import quiet
 from tasks.erase import STEP as ERASE
+from tverase.attacks.concept_inversion import concept_inversion
 from tverase.bounds import Bound
 from tverase.concepts import Concept, concept, control_halves, spread
 from tverase.config import Params
-from tverase.inversion.run import space_of
+from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import shows
-from tverase.models.base import Model, repeated
+from tverase.models.base import Model, in_turn, repeated
 from tverase.models.folder import open_model
 from tverase.rng import generator
-from tverase.sampling import draw
+from tverase.sampling import draw, draw_latents
 from tverase.trial import Jury, right
 from tverase.vector import TaskVector
 from tverase.world.vocabulary import vocabulary
@@ -63,7 +66,7 @@ def main() -> None:
     base = open_model("models/emoji-sd", params.runtime.device)
     last = open_model(one_after_another(args.concepts, args.seed, args.overrides), params.runtime.device)
     jury = shipped_jury()
-    look = Look(params, jury, args.seed, args.images)
+    look = Look(params, base, jury, args.seed, args.images)
     rows = []
     for one in erased:
         others = [e for e in erased if e is not one]
@@ -113,25 +116,38 @@ class Look:
     """How every model is looked at: the same prompts, embeddings and noise."""
 
     params: Params
+    base: Model
     jury: Jury
     seed: int
     images: int
 
     def recovery(self, model: Model, one: Erased) -> dict[str, Any]:
-        """By name, and by the worst held-back embedding."""
+        """By name, by the worst held-back embedding, and by the worst word that is learned against the model."""
         names = [one.concept.names[i % len(one.concept.names)] for i in range(self.images)]
         inputs = {"name": model.encode(names)}
         space, found = space_of(model, one.concept, self.params.invert), one.found.accepted()
         points = found.points.to(model.null.device)
         for item, point in zip(found.found, points, strict=True):
             inputs[item.name] = repeated(space.cond(point[None]), self.images)
-        counts = {}
-        for name, cond in inputs.items():
-            rng = generator(self.seed, f"interference/{one.concept.name}/{name}")
-            seen = shows(self.jury.of(one.concept.kind), draw(model, cond, rng, self.params.sampling), one.concept.name)
-            counts[name] = Bound(int(seen.sum()), self.images)
-        worst = max(counts, key=lambda name: counts[name].rate)
-        return {"name": counts["name"].as_dict(), "worst": {"input": worst, **counts[worst].as_dict()}}
+        asked = {name: self.counted(model, one, name, cond) for name, cond in inputs.items()}
+        words = {f"word {i}": repeated(cond[None], self.images) for i, cond in enumerate(self.learned(model, one))}
+        learned = {name: self.counted(model, one, name, cond) for name, cond in words.items()}
+        return {"name": asked["name"].as_dict(), "worst": worst_of(asked), "word": worst_of(learned)}
+
+    def counted(self, model: Model, one: Erased, name: str, cond: Tensor) -> Bound:
+        """In how many images of its input the concept is seen."""
+        rng = generator(self.seed, f"interference/{one.concept.name}/{name}")
+        seen = shows(self.jury.of(one.concept.kind), draw(model, cond, rng, self.params.sampling), one.concept.name)
+        return Bound(int(seen.sum()), self.images)
+
+    def learned(self, model: Model, one: Erased) -> Tensor:
+        """Conditionings (K, T, D) of words that attack the model, from images that the base model draws."""
+        how, space = self.params.evaluate.attack, words_of(model, one.concept, self.params.invert)
+        rng, purpose = generator(self.seed, f"interference/{one.concept.name}/words"), "interference/images"
+        owned = in_turn(self.base.encode(one.concept.names), how.images)
+        latents = draw_latents(self.base, owned, generator(self.seed, purpose), self.params.sampling)
+        *_, last = concept_inversion(model, space, one.concept.noun, latents, how, rng)
+        return space.cond(last.points).detach()
 
     def control(self, model: Model, concepts: list[Concept]) -> dict[str, Any]:
         """Prompts that have nothing to do with any of the concepts."""
@@ -143,9 +159,15 @@ class Look:
         ).as_dict()
 
 
+def worst_of(counts: dict[str, Bound]) -> dict[str, Any]:
+    """The input that draws its concept most often."""
+    worst = max(counts, key=lambda name: counts[name].rate)
+    return {"input": worst, **counts[worst].as_dict()}
+
+
 def more(drawn: dict[str, dict[str, Any]]) -> float:
     """By how much a concept is drawn more often without all than without it alone, at the worst."""
-    rates = {which: {what: drawn[which][what]["rate"] for what in ("name", "worst")} for which in drawn}
+    rates = {which: {what: drawn[which][what]["rate"] for what in ("name", "worst", "word")} for which in drawn}
     return max(
         rates[which][what] - rates["without it"][what] for which in ("without all", AFTER) for what in rates[which]
     )

@@ -42,7 +42,11 @@ def test_the_default_is_one_of_the_options_that_are_compared() -> None:
 
 
 def drawn(**rates: tuple[float, float]) -> dict[str, dict[str, Any]]:
-    return {which.replace("_", " "): {"name": {"rate": n}, "worst": {"rate": w}} for which, (n, w) in rates.items()}
+    """By name, and by the worst embedding and word alike."""
+    return {
+        which.replace("_", " "): {"name": {"rate": n}, "worst": {"rate": w}, "word": {"rate": w}}
+        for which, (n, w) in rates.items()
+    }
 
 
 def test_a_concept_that_comes_back_by_the_erasure_of_others_is_seen() -> None:
