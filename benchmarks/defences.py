@@ -1,7 +1,8 @@
 """Outer defences, apart from the edit: what each adds to an erased model, and what it costs: `python -m benchmarks.defences`.
 
 The method's own run of the concept, which stays in work/benchmarks/method, evaluated with `evaluate.defences`. Words and whole
-prompts are learned through the defence, by an attacker who knows of it. Known prompts are those of everything else that tune.
+prompts are learned without the defence and again through it, by an attacker who knows of it, and the worse of both counts.
+Known prompts are those of everything else that tune.
 """
 
 import argparse
