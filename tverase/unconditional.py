@@ -13,7 +13,7 @@ from .complexity import Certificate, Halving, Worst, authors_score, certificate,
 from .concepts import Concept, Prompt
 from .errors import ConfigError
 from .inversion.diverse import WHOLE, Invert, search_freely
-from .judges.base import Judge, shows, verdicts
+from .judges.base import Classifier, shows, verdicts
 from .models.digits import CLASSES, Digits
 from .rng import generator
 from .sampling import Sampling, draw
@@ -81,7 +81,7 @@ class Examined:
     """One model under examination for one digit. Every purpose has its own noise."""
 
     model: Digits
-    judge: Judge
+    judge: Classifier
     digit: int
     sampling: Sampling
     seed: int

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ..errors import ModelError
 from ..files import read_tensors, write_tensors
+from .base import FirstChoice
 
 BATCH = 512
 
@@ -48,7 +49,7 @@ def _block(wide_in: int, wide_out: int, stride: int = 1) -> nn.Sequential:
 
 
 @dataclass(frozen=True)
-class CnnJudge:
+class CnnJudge(FirstChoice):
     """A trained `JudgeNet` with its classes and its measured accuracy; a `Judge`."""
 
     net: JudgeNet

@@ -12,12 +12,13 @@ from torch.nn import functional
 from ..errors import ModelError
 from ..files import read_tensors, write_tensors
 from . import backbone
+from .base import FirstChoice
 
 PENALTY = 1e-5  # on the squared weights
 
 
 @dataclass(frozen=True)
-class ProbeJudge:
+class ProbeJudge(FirstChoice):
     """A linear probe with its classes and its measured accuracy; a `Judge`."""
 
     weight: Tensor  # (D, classes)
