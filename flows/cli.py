@@ -118,10 +118,25 @@ def digits(
 @app.command()
 def report(set_: Set = [], params: File = PARAMS, as_json: AsJson = False) -> None:  # noqa: B006
     """Write the report of the last run again, and say where it is."""
-    from tasks._report import write
+    from tasks.report import write
 
     path = write(_load(params, set_, ""), force=True)
     typer.echo(json.dumps({"report": str(path)}) if as_json else str(path))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="attacks, erasers, judges, models or concepts.")],
+    as_json: AsJson = False,
+) -> None:
+    """What can be chosen by name, built in or from another package: one line and a paper each.
+
+    Example: tverase list judges
+    """
+    from flows._list import listed, table
+
+    rows = listed(kind)
+    typer.echo(json.dumps(rows) if as_json else table(rows))
 
 
 def main() -> None:
