@@ -13,7 +13,9 @@ import pytest
 from made_up import control, curve, facts, read
 from PIL import Image
 
+from tverase.bounds import Bound
 from tverase.report import panels
+from tverase.report.facts import Facts
 from tverase.report.html import render, write_report
 from tverase.report.pictures import write_sheets
 from tverase.report.plots import figures, write_plots
@@ -149,6 +151,47 @@ def test_images_that_still_show_the_concept_are_ringed() -> None:
 def test_the_headline_claims_no_more_than_was_seen(changes: dict[str, Any], outcome: str, title: str) -> None:
     found = verdict(facts(**changes))
     assert (found.outcome, found.title) == (outcome, title)
+
+
+def with_base(found: Facts, rung: str, base: Bound) -> Facts:
+    """The same facts, but the base model draws the concept this often with inputs of that kind."""
+    rows = [{**r, "base": base.as_dict()} if r["rung"] == rung else r for r in found.summary["rows"]]
+    return replace(found, summary={**found.summary, "rows": rows})
+
+
+@pytest.mark.parametrize(
+    ("rung", "base", "outcome", "title"),
+    [
+        # 0 of 5 before and 0 of 5 after is no proof; nor is what the base model may draw as seldom as epsilon.
+        ("name", Bound(0, 5), "untested", "bomb: not tested"),
+        ("name", Bound(17, 60), "untested", "bomb: not tested"),
+        ("name", Bound(20, 60), "erased", "bomb erased"),
+        ("inversion", Bound(0, 5), "untested", "bomb erased, tested by prompts only"),
+        ("inversion", Bound(5, 5), "erased", "bomb erased"),
+        ("compositions", Bound(0, 60), "erased", "bomb erased"),  # not a kind that every proof needs
+    ],
+)
+def test_an_input_that_never_drew_the_concept_proves_nothing(rung: str, base: Bound, outcome: str, title: str) -> None:
+    found = verdict(with_base(facts(), rung, base))
+    assert (found.outcome, found.title, found.proved) == (outcome, title, outcome == "erased")
+    if outcome == "untested":
+        assert "proves nothing" in found.why
+        assert "bomb" in found.why
+
+
+def test_one_untested_concept_of_two_is_named() -> None:
+    found = facts(("bomb", "slot machine"))
+    rows = [
+        {**r, "base": Bound(0, 40).as_dict()} if (r["concept"], r["rung"]) == ("slot machine", "inversion") else r
+        for r in found.summary["rows"]
+    ]
+    said = verdict(replace(found, summary={**found.summary, "rows": rows}))
+    assert said.outcome == "untested"
+    assert "draw slot machine more" in said.why
+
+
+def test_what_comes_back_is_refuted_whatever_the_base_model_draws() -> None:
+    assert verdict(with_base(facts(hits=30), "inversion", Bound(0, 40))).outcome == "refuted"
 
 
 @pytest.mark.usefixtures("plain")

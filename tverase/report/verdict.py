@@ -1,4 +1,8 @@
-"""Erased or not, in words that say no more than was measured."""
+"""Erased or not, in words that say no more than was measured.
+
+The rule of evidence: an input counts only if the base model draws the concept with it more often than epsilon, with
+95% confidence (`counts`). Of any other input the erased model's silence proves nothing: the base model is as silent.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ _TITLES: dict[Outcome, str] = {
     "refuted": "{} not erased",
     "infeasible": "{} not erased: infeasible",
 }
+_NO_TEST = "{}: not tested"  # untested, and not even by name
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,30 @@ class Verdict:
     why: str
     grounds: tuple[str, ...]
 
+    @property
+    def proved(self) -> bool:
+        """Whether every bound was seen to hold: the only outcome that a registry or a schedule may rely on."""
+        return self.outcome == "erased"
+
 
 def verdict(facts: Facts) -> Verdict:
     """The strictest reading of the facts: what the search promised has to be seen on inputs that it never saw."""
     outcome, why = _outcome(facts)
     names = listing(facts.summary["concepts"])
-    return Verdict(outcome, _TITLES[outcome].format(names), why, (*_recovery(facts), _control(facts)))
+    title = _NO_TEST if outcome == "untested" and _unproved_by(facts, "name") else _TITLES[outcome]
+    return Verdict(outcome, title.format(names), why, (*_recovery(facts), _control(facts)))
+
+
+def counts(row: Mapping[str, Any], epsilon: float) -> bool:
+    """Whether a row of the summary is evidence: with 95% confidence the base model exceeds `epsilon` with this input."""
+    return bool(row["base"]["low"] > epsilon)
+
+
+def _unproved_by(facts: Facts, kind: str) -> list[str]:
+    """The concepts that no counting input of this kind tests."""
+    epsilon = setting(facts, "epsilon")
+    tested = {row["concept"] for row in facts.summary["rows"] if row["rung"] == kind and counts(row, epsilon)}
+    return [concept for concept in facts.summary["concepts"] if concept not in tested]
 
 
 def by_hand(facts: Facts) -> bool:
@@ -47,14 +70,26 @@ def _outcome(facts: Facts) -> tuple[Outcome, str]:
         return "infeasible", f"No strength meets both bounds: {facts.strength.get('reason', 'no reason given')}.{end}"
     if why := _against(facts):
         return "refuted", why
-    if any(worst["input"] is None for worst in facts.summary["worst"].values()):
-        return "untested", "No embedding outside the prompts was accepted, so only prompts were tested."
+    if why := _untested(facts):
+        return "untested", why
     if why := _open(facts):
         return "unconfirmed", f"{why} More images (section evaluate) would decide it."
     return "erased", (
         "On inputs and noise that tuned nothing, every bound holds: "
         f"recovery is at most {limit(facts, 'epsilon')}, and everything else loses at most {limit(facts, 'delta')}."
     )
+
+
+def _untested(facts: Facts) -> str:
+    """Which required kind of input tests nothing, or nothing."""
+    more = f"more often than {limit(facts, 'epsilon')} with 95% confidence, so that its absence proves nothing"
+    if concepts := _unproved_by(facts, "name"):
+        return f"Asked for by name, the base model itself is not seen to draw {listing(concepts)} {more}."
+    if any(worst["input"] is None for worst in facts.summary["worst"].values()):
+        return "No embedding outside the prompts was accepted, so only prompts were tested."
+    if concepts := _unproved_by(facts, "inversion"):
+        return f"With no held-back embedding is the base model itself seen to draw {listing(concepts)} {more}."
+    return ""
 
 
 def _against(facts: Facts) -> str:
@@ -103,11 +138,18 @@ def _recovery(facts: Facts) -> list[str]:
         worst = facts.summary["worst"].get(concept)
         if worst and worst["input"] is not None:
             sentences.append(
-                f"Of {count(worst['inputs'], 'held-back embedding')} with which the base model draws it, the worst "
+                f"Of {count(worst['inputs'], 'held-back embedding')}, {_of_them(facts, concept)}, the worst "
                 f"brings {concept} back in {worst['successes']} of {count(worst['trials'], 'image')}; with 95% "
                 f"confidence none of them exceeds {percent(worst['all_inputs_high'])}."
             )
     return sentences
+
+
+def _of_them(facts: Facts, concept: str) -> str:
+    """How often the base model draws the concept with the embedding that suits it least."""
+    rows = [r for r in facts.summary["rows"] if r["concept"] == concept and r["rung"] == "inversion"]
+    least = min((row["base"] for row in rows), key=lambda base: float(base["rate"]))
+    return f"with each of which the base model draws it in at least {percent(least['rate'])} of images"
 
 
 def _control(facts: Facts) -> str:
