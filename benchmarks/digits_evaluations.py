@@ -36,7 +36,7 @@ class Ancestral(Digits):
         """A fresh DDPM scheduler on the same noise schedule."""
         from diffusers import DDPMScheduler
 
-        fresh = DDPMScheduler.from_config(self.noise_schedule.config, variance_type="fixed_small", clip_sample=False)
+        fresh = DDPMScheduler.from_config(self.noise.schedule.config, variance_type="fixed_small", clip_sample=False)
         fresh.set_timesteps(steps)
         return fresh
 

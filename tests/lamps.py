@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tverase.concepts import Concept, Prompt
 from tverase.models.base import Meter
+from tverase.noise import Diffusion
 from tverase.sampling import Sampling
 from tverase.trial import Inputs, Jury, ModelTrial
 from tverase.vector import StateDict, TaskVector
@@ -44,10 +45,10 @@ class Lamps:
         return torch.zeros(1, 1, 3)
 
     @property
-    def noise_schedule(self) -> Any:
+    def noise(self) -> Diffusion:
         from diffusers import DDPMScheduler
 
-        return DDPMScheduler(prediction_type="sample", clip_sample=False)
+        return Diffusion(DDPMScheduler(prediction_type="sample", clip_sample=False))
 
     def weights(self) -> StateDict:
         return self.theta

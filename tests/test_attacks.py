@@ -59,9 +59,9 @@ def fit(model: TextToImage, space: InputSpace, points: Tensor, latents: Tensor) 
     with torch.no_grad():
         for cond in space.cond(points):
             noise = torch.randn(64, *latents.shape[1:], generator=rng)
-            timesteps = random_timesteps(64, model.noise_schedule, rng)
+            timesteps = random_timesteps(64, model.noise.timesteps, rng)
             clean, conds = latents[torch.arange(64) % len(latents)], repeated(cond[None], 64)
-            total += float(denoising_loss(model.denoise, model.noise_schedule, clean, conds, timesteps, noise).mean())
+            total += float(denoising_loss(model.denoise, model.noise, clean, conds, timesteps, noise).mean())
     return total
 
 

@@ -32,7 +32,7 @@ def less(digits: Digits, vector: TaskVector) -> Digits:
 def apart(one: Digits, other: Digits, latents: Tensor, codes: Tensor) -> float:
     when = torch.full((len(latents),), 500)
     noise = torch.randn(latents.shape, generator=generator(1, "tests/digit repair/noise"))
-    noised = one.noise_schedule.add_noise(latents, noise, when)
+    noised = one.noise.corrupt(latents, when, noise)
     with torch.no_grad():
         return float((one.denoise(noised, when, codes) - other.denoise(noised, when, codes)).square().mean())
 

@@ -14,7 +14,7 @@ from tverase.errors import ModelError, NumericalError
 from tverase.files import write_tensors
 from tverase.inversion.diverse import Invert, Round, invert, search
 from tverase.inversion.sets import Found, InversionSet, by_bin
-from tverase.losses import denoising_loss, min_snr_weight, random_timesteps
+from tverase.losses import denoising_loss, random_timesteps
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.spaces.cone import cosine
@@ -95,12 +95,12 @@ def test_the_search_lowers_the_loss(
 ) -> None:
     def losses(points: Tensor) -> Tensor:
         """Of each point, on fresh noise that is the same for all."""
-        rng, schedule = generator(1, "tests/inversion/loss"), pico.noise_schedule
-        steps, noise = random_timesteps(32, schedule, rng), pico.start(32, rng)
+        rng, process = generator(1, "tests/inversion/loss"), pico.noise
+        steps, noise = random_timesteps(32, process.timesteps, rng), pico.start(32, rng)
         clean, each = latents.repeat(8, 1, 1, 1), []
         for cond in space.cond(points).detach():
-            error = denoising_loss(pico.denoise, schedule, clean, cond.expand(32, -1, -1), steps, noise)
-            each.append((error * min_snr_weight(schedule, steps)).mean().detach())
+            error = denoising_loss(pico.denoise, process, clean, cond.expand(32, -1, -1), steps, noise)
+            each.append((error * process.weight(steps)).mean().detach())
         return torch.stack(each)
 
     start = space.start(anchor, BINS[:, 0], BINS[:, 1], generator(0, "tests/search"))

@@ -148,7 +148,7 @@ def test_what_is_learned_from_is_what_was_asked_for(
         return denoise(self, noised, timesteps, cond)
 
     monkeypatch.setattr(TextToImage, "denoise", spy)
-    total = pico.noise_schedule.config.num_train_timesteps
+    total = pico.noise.timesteps
     many = SETTINGS.model_copy(update={"batch": 20})
     for settings, low in ((many, 0.4), (many.model_copy(update=WHOLE), 0.0)):
         asked.clear()

@@ -192,9 +192,9 @@ def test_images_and_latents_have_their_shapes(pico: TextToImage) -> None:
     )
 
 
-def test_the_noise_schedule_is_the_samplers(pico: TextToImage) -> None:
-    assert torch.equal(pico.noise_schedule.alphas_cumprod, pico.scheduler.alphas_cumprod)
-    assert pico.noise_schedule.config.prediction_type == "v_prediction"
+def test_the_noise_process_is_the_samplers(pico: TextToImage) -> None:
+    assert torch.equal(pico.noise.schedule.alphas_cumprod, pico.scheduler.alphas_cumprod)
+    assert pico.noise.schedule.config.prediction_type == "v_prediction"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tverase.dropout import dropping
 from tverase.errors import ConfigError
 from tverase.files import read_tensors, sha256
 from tverase.finetune import FineTune, fine_tune
-from tverase.losses import denoising_loss, min_snr_weight, random_timesteps
+from tverase.losses import denoising_loss, random_timesteps
 from tverase.models.base import repeated
 from tverase.models.digits import Digits
 from tverase.models.text2image import TextToImage
@@ -55,15 +55,15 @@ def plain(model: TextToImage, latents: Tensor) -> StateDict:
     weights = {name: weight.clone().requires_grad_() for name, weight in model.weights().items()}
     average, student = {name: w.detach().clone() for name, w in weights.items()}, model.with_weights(weights)
     optimiser = torch.optim.AdamW(list(weights.values()), lr=SMALL.lr, weight_decay=0.0, betas=(0.9, 0.99))
-    schedule, null = model.noise_schedule, repeated(model.null, SMALL.batch)
+    process, null = model.noise, repeated(model.null, SMALL.batch)
     for step in range(SMALL.steps):
         rng = generator(0, f"tests/tuned/{step}")
         clean = latents[torch.randint(len(latents), (SMALL.batch,), generator=rng)]
         noise = torch.randn(clean.shape, generator=rng)
-        timesteps = random_timesteps(SMALL.batch, schedule, rng)
-        losses = denoising_loss(student.denoise, schedule, clean, null, timesteps, noise)
+        timesteps = random_timesteps(SMALL.batch, process.timesteps, rng)
+        losses = denoising_loss(student.denoise, process, clean, null, timesteps, noise)
         optimiser.zero_grad()
-        torch.autograd.backward((losses * min_snr_weight(schedule, timesteps)).mean())
+        torch.autograd.backward((losses * process.weight(timesteps)).mean())
         nn.utils.clip_grad_norm_(list(weights.values()), 1.0)
         optimiser.step()
         decay = warm_average(step, SMALL.average)

@@ -44,7 +44,7 @@ def apart(one: TextToImage, other: TextToImage, latents: Tensor, cond: Tensor) -
     total = 0.0
     for level in (100, 500, 900):
         when = torch.full((len(latents),), level)
-        noised = one.noise_schedule.add_noise(latents, noise, when)
+        noised = one.noise.corrupt(latents, when, noise)
         with torch.no_grad():
             total += float((one.denoise(noised, when, cond) - other.denoise(noised, when, cond)).square().mean())
     return total

@@ -14,8 +14,9 @@ from tverase import finetune
 from tverase.errors import ModelError, NumericalError
 from tverase.files import read_tensors
 from tverase.finetune import FineTune, fine_tune
-from tverase.losses import denoising_loss, min_snr_weight, random_timesteps, signal_to_noise, target
+from tverase.losses import denoising_loss, random_timesteps
 from tverase.models.text2image import TextToImage
+from tverase.noise import Diffusion
 from tverase.rng import derive, generator, pick
 from tverase.training import Training, warm_average
 
@@ -41,7 +42,7 @@ def test_the_target_is_what_diffusers_turns_into_the_image(kind: str) -> None:
     clean, noise, timesteps = sample()
     schedule = scheduler(kind)
     noised = schedule.add_noise(clean, noise, timesteps)
-    answers = target(schedule, clean, noise, timesteps)
+    answers = Diffusion(schedule).target(clean, timesteps, noise)
     for i, timestep in enumerate(timesteps):
         found = schedule.step(answers[i : i + 1], timestep, noised[i : i + 1]).pred_original_sample
         assert torch.allclose(found, clean[i : i + 1], atol=2e-4)
@@ -50,49 +51,49 @@ def test_the_target_is_what_diffusers_turns_into_the_image(kind: str) -> None:
 def test_the_velocity_is_diffusers_own() -> None:
     clean, noise, timesteps = sample()
     schedule = scheduler("v_prediction")
-    assert torch.equal(target(schedule, clean, noise, timesteps), schedule.get_velocity(clean, noise, timesteps))
-    assert torch.equal(target(scheduler("epsilon"), clean, noise, timesteps), noise)
-    assert torch.equal(target(scheduler("sample"), clean, noise, timesteps), clean)
+    velocity = Diffusion(schedule).target(clean, timesteps, noise)
+    assert torch.equal(velocity, schedule.get_velocity(clean, noise, timesteps))
+    assert torch.equal(Diffusion(scheduler("epsilon")).target(clean, timesteps, noise), noise)
+    assert torch.equal(Diffusion(scheduler("sample")).target(clean, timesteps, noise), clean)
 
 
 def test_signal_to_noise_is_diffusers_own() -> None:
     timesteps = torch.arange(0, 1000, 37)
-    assert torch.allclose(
-        signal_to_noise(scheduler("epsilon"), timesteps), compute_snr(scheduler("epsilon"), timesteps)
-    )
+    schedule = scheduler("epsilon")
+    assert torch.allclose(Diffusion(schedule).signal_to_noise(timesteps), compute_snr(schedule, timesteps))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_min_snr_weights_one_error_alike_whatever_is_predicted(kind: str) -> None:
     """Weighted, it is min(SNR, gamma) times the squared error of the clean latents, for every kind of prediction."""
     clean, noise, timesteps = sample()
-    schedule, wrong = scheduler(kind), clean + 0.3
-    kept = schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-    noised = schedule.add_noise(clean, noise, timesteps)
+    process, wrong = Diffusion(scheduler(kind)), clean + 0.3
+    kept = process.schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    noised = process.corrupt(clean, timesteps, noise)
     noise_of_wrong = (noised - kept.sqrt() * wrong) / (1 - kept).sqrt()  # what would explain `noised` by `wrong`
     losses = denoising_loss(
-        lambda *_: target(schedule, wrong, noise_of_wrong, timesteps), schedule, clean, torch.zeros(6), timesteps, noise
+        lambda *_: process.target(wrong, timesteps, noise_of_wrong), process, clean, torch.zeros(6), timesteps, noise
     )
-    expected = signal_to_noise(schedule, timesteps).clamp(max=5.0) * 0.09
-    assert torch.allclose(losses * min_snr_weight(schedule, timesteps), expected, rtol=1e-2)
+    expected = process.signal_to_noise(timesteps).clamp(max=5.0) * 0.09
+    assert torch.allclose(losses * process.weight(timesteps), expected, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_perfect_denoiser_has_no_loss(kind: str) -> None:
     clean, noise, timesteps = sample()
-    schedule = scheduler(kind)
-    answers = target(schedule, clean, noise, timesteps)
-    perfect = denoising_loss(lambda *_: answers, schedule, clean, torch.zeros(6), timesteps, noise)
+    process = Diffusion(scheduler(kind))
+    answers = process.target(clean, timesteps, noise)
+    perfect = denoising_loss(lambda *_: answers, process, clean, torch.zeros(6), timesteps, noise)
     assert torch.equal(perfect, torch.zeros(6))
-    silent = denoising_loss(lambda *_: 0 * answers, schedule, clean, torch.zeros(6), timesteps, noise)
+    silent = denoising_loss(lambda *_: 0 * answers, process, clean, torch.zeros(6), timesteps, noise)
     assert torch.allclose(silent, answers.square().mean((1, 2, 3)))
 
 
 @pytest.mark.parametrize("count", [1, 3, 16, 100])
 def test_timesteps_are_stratified(count: int) -> None:
-    schedule, order = scheduler("epsilon"), []
+    order = []
     for seed in range(20):
-        steps = random_timesteps(count, schedule, generator(seed, "tests/timesteps"))
+        steps = random_timesteps(count, 1000, generator(seed, "tests/timesteps"))
         assert steps.dtype == torch.long
         strata = steps.double().sort().values * count / 1000
         low = torch.arange(count)
@@ -101,11 +102,11 @@ def test_timesteps_are_stratified(count: int) -> None:
         assert steps.min() >= 0
         order.append(steps.tolist() == steps.sort().values.tolist())
     assert count < 4 or not any(order)  # in random order
-    assert torch.equal(*(random_timesteps(count, schedule, generator(3, "tests/timesteps")) for _ in range(2)))
+    assert torch.equal(*(random_timesteps(count, 1000, generator(3, "tests/timesteps")) for _ in range(2)))
 
 
 def test_timesteps_reach_both_ends() -> None:
-    steps = torch.cat([random_timesteps(64, scheduler("epsilon"), generator(s, "tests/ends")) for s in range(200)])
+    steps = torch.cat([random_timesteps(64, 1000, generator(s, "tests/ends")) for s in range(200)])
     assert (steps.min(), steps.max()) == (0, 999)
 
 
@@ -191,13 +192,11 @@ def latents(pico: TextToImage) -> Tensor:
 def test_fine_tuning_lowers_the_loss_on_its_images(pico: TextToImage, latents: Tensor) -> None:
     def loss(model: TextToImage) -> float:
         rng = generator(1, "tests/finetune/loss")
-        steps, noise = random_timesteps(64, model.noise_schedule, rng), model.start(64, rng)
+        steps, noise = random_timesteps(64, model.noise.timesteps, rng), model.start(64, rng)
         null = model.null.expand(64, -1, -1)
         with torch.no_grad():
             return (
-                denoising_loss(model.denoise, model.noise_schedule, latents.repeat(8, 1, 1, 1), null, steps, noise)
-                .mean()
-                .item()
+                denoising_loss(model.denoise, model.noise, latents.repeat(8, 1, 1, 1), null, steps, noise).mean().item()
             )
 
     base = {key: weight.clone() for key, weight in pico.weights().items()}

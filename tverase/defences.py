@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .errors import ConfigError, unknown
 from .models.base import Meter, Model
+from .noise import NoiseProcess
 from .spaces.base import InputSpace
 from .vector import StateDict
 
@@ -115,9 +116,9 @@ class Defended:
         return self.model.null
 
     @property
-    def noise_schedule(self) -> Any:
+    def noise(self) -> NoiseProcess:
         """The model's own."""
-        return self.model.noise_schedule
+        return self.model.noise
 
     def weights(self) -> StateDict:
         """The model's own: a defence has none."""

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor
 
 from .dropout import dropping
-from .losses import denoising_loss, min_snr_weight, random_timesteps
+from .losses import denoising_loss, random_timesteps
 from .models.base import Model, repeated
 from .rng import generator
 from .settings import Settings
@@ -72,7 +72,7 @@ def fine_tune(
     training = Training.of(model.weights(), decay=settings.weight_decay, l1=settings.l1)
     training.go_on(checkpoint)
     student = model.with_weights(training.parameters)
-    schedule, captions = model.noise_schedule, model.null if labels is None else labels
+    process, captions = model.noise, model.null if labels is None else labels
     if training.step >= settings.steps:
         yield 0.0, training.result()
     while training.step < settings.steps:
@@ -80,14 +80,14 @@ def fine_tune(
         which = torch.randint(len(latents), (settings.batch,), generator=rng)
         clean = latents[which]
         noise = torch.randn(clean.shape, generator=rng).to(clean.device)
-        timesteps = random_timesteps(settings.batch, schedule, rng).to(clean.device)
+        timesteps = random_timesteps(settings.batch, process.timesteps, rng).to(clean.device)
         if len(captions) > 1:
             cond = captions[torch.randint(len(captions), (settings.batch,), generator=rng)]
         else:
             cond = repeated(captions, settings.batch)
         with dropping(model, settings.dropout, generator(seed, f"{purpose}/{training.step}/dropout")):
-            losses = denoising_loss(student.denoise, schedule, clean, cond, timesteps, noise)
-        loss = (losses * min_snr_weight(schedule, timesteps)).mean()
+            losses = denoising_loss(student.denoise, process, clean, cond, timesteps, noise)
+        loss = (losses * process.weight(timesteps)).mean()
         value = training.advance(loss, settings.lr, warm_average(training.step, settings.average))
         training.leave(checkpoint, CHECKPOINT_EVERY, settings.steps)
         yield value, training.result()

@@ -16,7 +16,7 @@ from torch import Tensor
 from .attacks.concept_inversion import ConceptInversion
 from .files import read_tensors, write_tensors
 from .finetune import CHECKPOINT_EVERY
-from .losses import min_snr_weight, random_timesteps
+from .losses import random_timesteps
 from .models.base import Model, repeated
 from .rng import generator
 from .settings import Settings
@@ -181,17 +181,17 @@ def _loss(
     student: Model, teachers: tuple[Model, Model], lessons: Lessons, settings: Repair, rng: torch.Generator
 ) -> Tensor:
     """How far the student is from the base model on a batch of control, and from the edited one on one of the concept."""
-    (base, erased), schedule, half = teachers, student.noise_schedule, settings.batch
+    (base, erased), process, half = teachers, student.noise, settings.batch
     kept, gone = (_sample(lessons, kind, base, settings, rng) for kind in ("control", "concept"))
     clean, cond = torch.cat([kept[0], gone[0]]), torch.cat([kept[1], gone[1]])
-    timesteps = torch.cat([random_timesteps(half, schedule, rng) for _ in range(2)]).to(clean.device)
+    timesteps = torch.cat([random_timesteps(half, process.timesteps, rng) for _ in range(2)]).to(clean.device)
     noise = torch.randn(clean.shape, generator=rng).to(clean.device)
-    noised = schedule.add_noise(clean, noise, timesteps)
+    noised = process.corrupt(clean, timesteps, noise)
     with torch.no_grad():
         control = base.denoise(noised[:half], timesteps[:half], cond[:half])
         concept = erased.denoise(noised[half:], timesteps[half:], cond[half:])
     errors = (student.denoise(noised, timesteps, cond) - torch.cat([control, concept])).square().flatten(1).mean(1)
-    errors = errors * min_snr_weight(schedule, timesteps)
+    errors = errors * process.weight(timesteps)
     return errors[:half].mean() + settings.hold * errors[half:].mean()
 
 

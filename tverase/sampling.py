@@ -1,5 +1,6 @@
-"""The one loop that draws: noise in, images out, over a diffusers scheduler."""
+"""The one loop that draws: noise in, images out, over a sampler of the model."""
 
+import hashlib
 from collections.abc import Iterator
 from inspect import signature
 
@@ -25,15 +26,14 @@ def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tenso
 
 
 @torch.no_grad()
-def trajectory(
-    model: Model, cond: Tensor, start: Tensor, settings: Sampling, rng: torch.Generator | None = None
-) -> Iterator[Tensor]:
+def trajectory(model: Model, cond: Tensor, start: Tensor, settings: Sampling) -> Iterator[Tensor]:
     """Yields the latents after each step, (B, ...); the last are the sample.
 
-    cond: (B, T, D); start: standard normal noise (B, ...).
+    cond: (B, ...); start: standard normal noise (B, ...). A sampler that adds noise at each step draws the noise of a
+    row from a generator of this row, seeded by its start.
     """
     sampler = model.sampler(settings.steps)
-    noise = {"generator": rng} if "generator" in signature(sampler.step).parameters else {}
+    noise = {"generator": _generators(start)} if "generator" in signature(sampler.step).parameters else {}
     latents = start * sampler.init_noise_sigma
     null = repeated(model.null, len(cond))
     both = torch.cat([null, cond]) if settings.guidance not in (0.0, 1.0) else None
@@ -49,13 +49,19 @@ def trajectory(
         yield latents
 
 
+def _generators(start: Tensor) -> list[torch.Generator]:
+    """One generator for each row; the same row gets the same seed in any batch."""
+    digests = (hashlib.sha256(row.numpy().tobytes()).digest() for row in start.cpu().contiguous())
+    return [torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1) for digest in digests]
+
+
 @torch.no_grad()
 def draw_latents(model: Model, cond: Tensor, rng: torch.Generator, settings: Sampling) -> Tensor:
     """One latent for each row of `cond` (B, ...), in batches. The noise of row i depends on `rng` and i alone."""
     noise = model.start(len(cond), rng)
     parts = []
     for part, start in zip(torch.split(cond, settings.batch), torch.split(noise, settings.batch), strict=True):
-        *_, latents = trajectory(model, part, start, settings, rng)
+        *_, latents = trajectory(model, part, start, settings)
         parts.append(latents)
     return torch.cat(parts)
 

@@ -63,12 +63,12 @@ def _teach(
 ) -> Iterator[tuple[float, StateDict]]:
     """Half of each batch learns the target under `cond`; the other half holds the base model's answer under `keep`."""
     training = Training.of(model.weights())
-    student, schedule, half = model.with_weights(training.parameters), model.noise_schedule, settings.batch // 2
+    student, process, half = model.with_weights(training.parameters), model.noise, settings.batch // 2
     for step in range(settings.steps):
         rng = generator(seed, f"{name}/{step}")
         clean = latents[torch.randint(len(latents), (2 * half,), generator=rng)]
-        timesteps = random_timesteps(2 * half, schedule, rng)
-        noised = schedule.add_noise(clean, torch.randn(clean.shape, generator=rng), timesteps)
+        timesteps = random_timesteps(2 * half, process.timesteps, rng)
+        noised = process.corrupt(clean, timesteps, torch.randn(clean.shape, generator=rng))
         held = keep[torch.randint(len(keep), (half,), generator=rng)]
         concept = repeated(cond, half)
         with torch.no_grad():

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from torch import Tensor
 
 from ..errors import NumericalError
-from ..losses import denoising_loss, min_snr_weight, random_timesteps
+from ..losses import denoising_loss, random_timesteps
 from ..models.base import Model
 from ..settings import Settings
 from ..spaces import cone
@@ -54,7 +54,7 @@ class Invert(Settings):
     lr: PositiveFloat = 0.03
     hinge: float = 0.1  # weight of the penalty on embeddings that are alike
     alike: float = Field(default=0.3, ge=-1, le=1)  # cosine across the anchor above which they are
-    template: str = "a {}"
+    template: str = ""  # the prompt that a free token stands in; empty: the concept's own
     # tokens: free words in the template; states: all that the text encoder says of a prompt, whether or not words can.
     space: Literal["tokens", "states"] = "tokens"
     tokens: PositiveInt = 1  # free words, side by side
@@ -194,10 +194,10 @@ def _losses(
     of the others.
     """
     points, staying = moving.points, (~moving.left).nonzero().flatten().cpu()
-    count, batch, schedule = len(points), settings.batch, model.noise_schedule
+    count, batch, process = len(points), settings.batch, model.noise
     which = torch.randint(len(latents), (count, batch), generator=rng)
     noise = torch.randn(count, batch, *latents.shape[1:], generator=rng)
-    timesteps = torch.stack([random_timesteps(batch, schedule, rng, settings.noise) for _ in range(count)])
+    timesteps = torch.stack([random_timesteps(batch, process.timesteps, rng, settings.noise) for _ in range(count)])
     found = points.new_zeros(count)
 
     def add(rows: Tensor, images: Tensor) -> None:
@@ -205,9 +205,9 @@ def _losses(
         clean, when = latents[which[part].flatten()], timesteps[part].flatten().to(latents.device)
         cond = space.cond(points[rows]).repeat_interleave(len(images), 0)
         mixed = noise[part].flatten(0, 1).to(clean.device)
-        losses = denoising_loss(model.denoise, schedule, clean, cond, when, mixed)
+        losses = denoising_loss(model.denoise, process, clean, cond, when, mixed)
         if settings.weigh == "min_snr":
-            losses = losses * min_snr_weight(schedule, when)
+            losses = losses * process.weight(when)
         each = losses.view(len(rows), len(images)).mean(1) * (len(images) / batch)
         torch.autograd.backward(each.sum())  # the points' own slope comes last: what fails has added nothing
         found[rows] += each.detach()

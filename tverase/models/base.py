@@ -7,8 +7,12 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from ..noise import NoiseProcess
 from ..spaces.base import InputSpace
 from ..vector import StateDict
+
+# (B, ...): rows can be indexed, joined, expanded and moved; only the model knows what a row holds.
+Conditioning = Tensor
 
 
 @dataclass
@@ -46,8 +50,8 @@ class Model(Protocol):
         ...
 
     @property
-    def noise_schedule(self) -> Any:
-        """A diffusers scheduler that adds noise; its config says what the denoiser predicts."""
+    def noise(self) -> NoiseProcess:
+        """How samples are mixed with noise, and what the denoiser predicts."""
         ...
 
     def weights(self) -> StateDict:

@@ -76,13 +76,6 @@ def scheduler() -> Any:
     )
 
 
-def noise_schedule(sampler: Any) -> Any:
-    """The noise schedule that a sampler was made for, as a DDPMScheduler: it can add noise and tell velocities."""
-    from diffusers import DDPMScheduler
-
-    return DDPMScheduler.from_config(sampler.config)
-
-
 def text_encoder(shape: Shape, tokenizer: Any) -> Any:
     """A CLIPTextModel as wide as the UNet's cross-attention."""
     from transformers import CLIPTextConfig, CLIPTextModel

@@ -17,11 +17,12 @@ from torch.nn import functional
 
 from ..errors import ModelError
 from ..files import read_tensors, write_tensors
+from ..noise import Diffusion, NoiseProcess
 from ..settings import Settings
 from ..spaces.sphere import Sphere, check_dimension, spread_codes
 from ..vector import StateDict
 from .base import Meter
-from .build import noise_schedule, scheduler
+from .build import scheduler
 
 CLASSES = tuple(str(digit) for digit in range(10))
 PIXELS = 28
@@ -49,7 +50,7 @@ class Digits:
     meter: Meter = field(default_factory=Meter)
     theta: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def space(self, template: str = "", tokens: int = 1) -> Sphere:  # noqa: ARG002 - a digit has no words
+    def space(self, template: str = "", tokens: int = 1) -> Sphere:
         """Where inputs are searched: the sphere itself."""
         return Sphere(self.codes)
 
@@ -64,9 +65,9 @@ class Digits:
         return torch.zeros(1, self.codes.shape[1])
 
     @property
-    def noise_schedule(self) -> Any:
+    def noise(self) -> NoiseProcess:
         """That of the embedded text-to-image model."""
-        return noise_schedule(scheduler())
+        return Diffusion.of(scheduler())
 
     def weights(self) -> StateDict:
         """The UNet's parameters."""

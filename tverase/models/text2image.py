@@ -1,20 +1,19 @@
 """A Stable Diffusion pipeline as a `Model`. Everything that is said to it in words goes through `encode`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from ..noise import NoiseProcess, noise_of
+from ..spaces.tokens import TokenSpace
 from ..vector import StateDict
 from .base import Meter
-from .build import noise_schedule
-
-if TYPE_CHECKING:
-    from ..spaces.tokens import TokenSpace  # which needs this module
+from .sampler import fresh_sampler
+from .text import embeddings_replaced, token_ids
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,9 @@ class TextToImage:
         return next(iter(self.theta.values())).device
 
     @property
-    def noise_schedule(self) -> Any:
-        """The scheduler's noise, as a DDPMScheduler."""
-        return noise_schedule(self.scheduler)
+    def noise(self) -> NoiseProcess:
+        """The noise process that the scheduler reverses."""
+        return noise_of(self.scheduler)
 
     @property
     def null(self) -> Tensor:
@@ -71,14 +70,7 @@ class TextToImage:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """The text encoder's last hidden states (B, T, D)."""
-        tokens = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        states: Tensor = self.text_encoder(tokens.to(self.device))[0]
+        states: Tensor = self.text_encoder(token_ids(self.tokenizer, prompts).to(self.device))[0]
         return states
 
     def encode_tokens(self, tokens: Tensor, places: slice, points: Tensor) -> Tensor:
@@ -87,7 +79,7 @@ class TextToImage:
         points: (K, E) or (K, m, E); the answer is (K, T, D), differentiable in `points`.
         """
         points = points if points.dim() == 3 else points[:, None]
-        with _embeddings_replaced(self.token_embedding, places, points):
+        with embeddings_replaced(self.token_embedding, places, points):
             states: Tensor = self.text_encoder(tokens.to(self.device).expand(len(points), -1))[0]
         return states
 
@@ -96,10 +88,8 @@ class TextToImage:
         """The text encoder's table of word embeddings, weight (V, E)."""
         return self.text_encoder.get_input_embeddings()
 
-    def space(self, template: str, tokens: int = 1) -> "TokenSpace":
+    def space(self, template: str, tokens: int = 1) -> TokenSpace:
         """The embeddings of `tokens` free words side by side in `template`."""
-        from ..spaces.tokens import TokenSpace
-
         return TokenSpace(self, template, tokens)
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
@@ -131,20 +121,4 @@ class TextToImage:
 
     def sampler(self, steps: int) -> Any:
         """A fresh copy of the pipeline's scheduler."""
-        fresh = type(self.scheduler).from_config(self.scheduler.config)
-        fresh.set_timesteps(steps, device=self.device)
-        return fresh
-
-
-@contextmanager
-def _embeddings_replaced(table: Any, places: slice, points: Tensor) -> Iterator[None]:
-    """While it lasts, what `table` answers holds `points` (K, m, E) at `places`."""
-
-    def hook(_module: Any, _given: Any, answer: Tensor) -> Tensor:
-        return torch.cat([answer[:, : places.start], points, answer[:, places.stop :]], 1)
-
-    handle = table.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+        return fresh_sampler(self.scheduler, steps, self.device)

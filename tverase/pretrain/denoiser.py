@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..losses import denoising_loss, min_snr_weight, random_timesteps
-from ..models.build import Shape, noise_schedule, scheduler, text_encoder, unet
+from ..losses import denoising_loss, random_timesteps
+from ..models.build import Shape, scheduler, text_encoder, unet
+from ..noise import Diffusion
 from ..rng import derive, generator
 from ..training import Training, warm_average
 from ..world.captions import captions
@@ -68,7 +69,7 @@ def train_denoiser(
     Every step has its own stream of random numbers, so a resumed training goes on as if it had not stopped.
     One caption in ten is empty, for classifier-free guidance (Ho & Salimans, 2022, arXiv:2207.12598).
     """
-    schedule = noise_schedule(scheduler())
+    process = Diffusion.of(scheduler())
 
     def denoise(noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
         answer: Tensor = trainee.unet(noised, timesteps, cond).sample
@@ -86,10 +87,10 @@ def train_denoiser(
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         clean = pool.latents[which]
         noise = torch.randn(clean.shape, generator=rng)
-        timesteps = random_timesteps(batch, schedule, rng)
+        timesteps = random_timesteps(batch, process.timesteps, rng)
         cond = trainee.text(tokens)[0]
-        loss = denoising_loss(denoise, schedule, clean, cond, timesteps, noise)
-        loss = (loss * min_snr_weight(schedule, timesteps)).mean()
+        loss = denoising_loss(denoise, process, clean, cond, timesteps, noise)
+        loss = (loss * process.weight(timesteps)).mean()
         yield training.advance(loss, rate * pace(training.step, steps), warm_average(training.step, 0.999))
 
 

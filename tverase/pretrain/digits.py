@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ..judges.base import NONE
 from ..judges.cnn import CnnJudge, JudgeNet
-from ..losses import denoising_loss, min_snr_weight, random_timesteps
+from ..losses import denoising_loss, random_timesteps
 from ..models.digits import CLASSES, Digits, DigitShape, new_digits
 from ..progress import Progress, Tell, silent
 from ..rng import derive, generator
@@ -91,18 +91,18 @@ def _trained(model: Digits) -> dict[str, Tensor]:
 
 def train_denoiser(model: Digits, training: Training, data: DigitImages, settings: PretrainDigits) -> Iterator[float]:
     """Yields the loss of each step to `settings.steps`. Every step has its own random numbers, so it resumes exactly."""
-    latents, schedule = model.to_latents(data.images), model.noise_schedule
+    latents, process = model.to_latents(data.images), model.noise
     model.unet.train()
     while training.step < settings.steps:
         rng = generator(settings.seed, f"{PURPOSE}/{training.step}")
         which = torch.randint(len(data), (settings.batch,), generator=rng)
         clean = latents[which]
         loud = torch.rand(settings.batch, 1, generator=rng) >= SILENT
-        timesteps = random_timesteps(settings.batch, schedule, rng)
+        timesteps = random_timesteps(settings.batch, process.timesteps, rng)
         noise = torch.randn(clean.shape, generator=rng)
         codes = model.codes[data.labels[which]] * loud
-        losses = denoising_loss(model.denoise, schedule, clean, codes, timesteps, noise)
-        loss = (losses * min_snr_weight(schedule, timesteps)).mean()
+        losses = denoising_loss(model.denoise, process, clean, codes, timesteps, noise)
+        loss = (losses * process.weight(timesteps)).mean()
         rate = settings.rate * pace(training.step, settings.steps)
         yield training.advance(loss, rate, warm_average(training.step, 0.999))
 
@@ -113,20 +113,20 @@ def distil_guidance(model: Digits, training: Training, data: DigitImages, settin
     Meng et al. (2023, arXiv:2210.03142), with one guidance instead of a range. The inputs are the codes, points anywhere
     on the sphere, and the null input, whose answer stays.
     """
-    latents, schedule = model.to_latents(data.images), model.noise_schedule
+    latents, process = model.to_latents(data.images), model.noise
     student = model.with_weights(training.parameters)
     while training.step < settings.guidance_steps:
         rng = generator(settings.seed, f"{PURPOSE}/guidance/{training.step}")
         which = torch.randint(len(data), (settings.batch,), generator=rng)
-        timesteps = random_timesteps(settings.batch, schedule, rng)
-        noised = schedule.add_noise(latents[which], torch.randn(latents[which].shape, generator=rng), timesteps)
+        timesteps = random_timesteps(settings.batch, process.timesteps, rng)
+        noised = process.corrupt(latents[which], timesteps, torch.randn(latents[which].shape, generator=rng))
         anywhere, kind = model.space().uniform(len(which), rng), torch.rand(len(which), 1, generator=rng)
         cond = torch.where(kind < 0.6, model.codes[data.labels[which]], anywhere) * (kind < 1 - SILENT)
         with torch.no_grad():
             null = model.denoise(noised, timesteps, torch.zeros_like(cond))
             wanted = guided(model.denoise(noised, timesteps, cond), null, settings.guidance)
         errors = (student.denoise(noised, timesteps, cond) - wanted).square().flatten(1).mean(1)
-        loss = (errors * min_snr_weight(schedule, timesteps)).mean()
+        loss = (errors * process.weight(timesteps)).mean()
         rate = settings.guidance_rate * pace(training.step, settings.guidance_steps)
         yield training.advance(loss, rate, warm_average(training.step, 0.995))
 

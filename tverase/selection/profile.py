@@ -11,7 +11,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ..errors import Infeasible, NumericalError
-from ..losses import min_snr_weight, random_timesteps
+from ..losses import random_timesteps
 from ..models.base import Model
 from ..rng import generator, pick
 from ..settings import Settings
@@ -112,15 +112,15 @@ def _short_and_harm(
     Both in squared distances from the base model's predictions. A denoiser that fits is right on average, so that its
     error on the concept's images rises by just this distance, without the noise of the error itself.
     """
-    schedule, half = base.noise_schedule, len(clean) // 2
-    timesteps = torch.cat([random_timesteps(half, schedule, rng) for _ in range(2)]).to(clean.device)
-    noised = schedule.add_noise(clean, torch.randn(clean.shape, generator=rng).to(clean.device), timesteps)
+    process, half = base.noise, len(clean) // 2
+    timesteps = torch.cat([random_timesteps(half, process.timesteps, rng) for _ in range(2)]).to(clean.device)
+    noised = process.corrupt(clean, timesteps, torch.randn(clean.shape, generator=rng).to(clean.device))
     with torch.no_grad():
         before = base.denoise(noised, timesteps, cond)
         far = _apart(whole.denoise(noised, timesteps, cond), before)
     moved = _apart(student.denoise(noised, timesteps, cond), before)
     push = moved[:half] / far[:half].clamp(min=_TINY)
-    weight = min_snr_weight(schedule, timesteps)[half:]
+    weight = process.weight(timesteps)[half:]
     harm = (weight * moved[half:]).mean() / (weight * far[half:]).mean().clamp(min=_TINY)
     return (settings.margin - push).clamp(min=0).mean(), harm
 

@@ -1,22 +1,40 @@
 """The input space of a text encoder's words: a point is the embeddings of a prompt's free tokens, one or more."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..models.text2image import TextToImage
 from . import cone
 
 FREE = "{}"
+
+
+class TokenModel(Protocol):
+    """A model whose text encoder takes free embeddings."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """A tokenizer of transformers."""
+        ...
+
+    @property
+    def token_embedding(self) -> Any:
+        """The table of word embeddings, weight (V, E)."""
+        ...
+
+    def encode_tokens(self, tokens: Tensor, places: slice, points: Tensor) -> Tensor:
+        """Conditionings of `tokens` (T,) with the embeddings at `places` replaced by each row of `points` (K, m, E)."""
+        ...
 
 
 @dataclass(frozen=True)
 class TokenSpace:
     """Embeddings (K, m * E) that stand in a template, `a {}`, in place of a word: m tokens side by side."""
 
-    model: TextToImage
+    model: TokenModel
     template: str = "a {}"
     tokens: int = 1
 
@@ -41,7 +59,7 @@ class TokenSpace:
         return points * factors.to(points.device)
 
     def cond(self, points: Tensor) -> Tensor:
-        """The text encoder's states for each point in the template (K, T, D), differentiable in `points`."""
+        """The text encoder's states for each point in the template (K, ...), differentiable in `points`."""
         tokens, place = self._layout()
         return self.model.encode_tokens(tokens, slice(place, place + self.tokens), self.words(points))
 
