@@ -141,7 +141,7 @@ def test_two_plug_ins_of_one_name_are_refused(site: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 2.0\n")
     (info / "entry_points.txt").write_text("[tverase.judges]\nblue = entry:Blue\n")
-    with pytest.raises(ConfigError, match="two judges are called 'blue', of .*uninstall its package") as info:
+    with pytest.raises(ConfigError, match=r"two judges are called 'blue', of .*uninstall its package") as info:
         load("judge", "blue")
     assert "mypkg 1.5 (blue_of_tests)" in str(info.value)
     assert "other 2.0 (entry)" in str(info.value)

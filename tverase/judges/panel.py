@@ -1,13 +1,19 @@
-"""Several judges of the same labels: the worst answer counts, and how often they disagree is reported."""
+"""Several judges of the same labels: the worst answer counts, and their disagreement is reported."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..registry import built
+from ..settings import Settings
 from .base import Judge, about, columns_of
+
+NAME = "panel"
 
 
 class Panel:
@@ -70,3 +76,21 @@ class Panel:
         """`about` of each member, and on how many of the images asked about they disagreed so far."""
         members = [about(member) for member in self.members]
         return {"members": members, "disagreement": {"images": self.asked, "split": self.split}}
+
+
+class PanelJudge(Settings):
+    """The judges of a panel."""
+
+    judges: tuple[dict[str, Any] | str, ...] = Field(min_length=2)  # each as it would stand alone
+
+    def files(self) -> dict[str, Path]:
+        """The members' files, numbered."""
+        members = [built("judge", spec).files() for spec in self.judges]
+        return {f"{name}/{i}": path for i, found in enumerate(members) for name, path in found.items()}
+
+    def open(self, device: str = "cpu") -> Judge:
+        """Open all members."""
+        return Panel([built("judge", spec).open(device) for spec in self.judges])
+
+
+PLUGIN = PanelJudge

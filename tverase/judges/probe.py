@@ -1,4 +1,4 @@
-"""A judge that we did not train end to end: logistic regression on features of an ImageNet network."""
+"""A linear probe on features of an ImageNet network, for the embedded world; trained apart from the model."""
 
 import json
 from dataclasses import dataclass
@@ -11,9 +11,13 @@ from torch.nn import functional
 
 from ..errors import ModelError
 from ..files import read_tensors, write_tensors
+from ..settings import Settings
 from . import backbone
-from .base import FirstChoice
+from .base import FirstChoice, Judge
+from .by_label import ByLabel
 
+NAME = "probe"
+PAPER = "features: Tan & Le, 2019, arXiv:1905.11946"
 PENALTY = 1e-5  # on the squared weights
 
 
@@ -83,3 +87,23 @@ def fit(found: Tensor, labels: Tensor, name: str, classes: tuple[str, ...], of: 
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     return ProbeJudge(weight.detach(), bias.detach(), centre, scale, name, classes, 0.0, of)
+
+
+class Probes(Settings):
+    """Where the probes are: one for each axis, `object.safetensors` and `style.safetensors`."""
+
+    folder: Path = Path("models/probes")
+
+    def files(self) -> dict[str, Path]:
+        """The probes and the backbone's weights."""
+        probes = {f"judge/{axis}": self.folder / f"{axis}.safetensors" for axis in ("object", "style")}
+        return probes | {"judge/backbone": backbone.weights_file()}
+
+    def open(self, device: str = "cpu") -> Judge:
+        """Load the probes; they stay on the CPU."""
+        backbone.weights_file()  # a missing extra is said before anything is drawn
+        probes = {axis: ProbeJudge.load(self.folder / f"{axis}.safetensors") for axis in ("object", "style")}
+        return ByLabel(probes)
+
+
+PLUGIN = Probes
