@@ -17,6 +17,7 @@ from ..files import write_json, writing
 from ..judges.cnn import CnnJudge
 from ..models.build import Shape, scheduler
 from ..models.tokens import train_tokenizer
+from ..models.writing import settle_defaults
 from ..progress import Progress, Tell, silent
 from ..rng import generator
 from ..settings import Settings
@@ -25,6 +26,7 @@ from ..world.scene import sample_scenes
 from ..world.sprites import Sprites
 from ..world.vocabulary import Vocabulary
 from .autoencoder import pictures, set_scale, train_autoencoder
+from .card import add_card
 from .denoiser import Trainee, encode_pool, train_denoiser
 from .judges import Kind, finished, train_judge
 
@@ -109,6 +111,7 @@ class Maker:
         vae, tokenizer = self.autoencoder(), self.tokenizer()
         text, unet = self.denoiser(vae, tokenizer)
         assemble(pipeline, vae=vae, tokenizer=tokenizer, text_encoder=text, unet=unet)
+        add_card(pipeline)
         write_json(self.work / "times.json", {"seconds": round(time.monotonic() - started)})
 
     def _follow(self, what: str, training: Iterator[tuple[float, Any]], total: int) -> Iterator[Any]:
@@ -125,7 +128,7 @@ class Maker:
 
 
 def assemble(folder: Path, *, vae: Any, tokenizer: Any, text_encoder: Any, unet: Any) -> None:
-    """Write the parts as a StableDiffusionPipeline folder, weights in fp16 safetensors."""
+    """Write the parts as a StableDiffusionPipeline folder, weights in fp16 safetensors, that every library opens in float32."""
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline(
@@ -140,4 +143,5 @@ def assemble(folder: Path, *, vae: Any, tokenizer: Any, text_encoder: Any, unet:
     )
     with writing(folder) as aside:
         pipe.to(torch.float16).save_pretrained(aside, safe_serialization=True)
+        settle_defaults(aside)
     pipe.to(torch.float32)
