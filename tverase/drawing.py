@@ -39,7 +39,7 @@ def draw_concept(
 
 def require_drawn(concept: Concept, images: Tensor, judge: Judge, at_least: float) -> Bound:
     """How often the judge sees the concept; `NothingToErase` if that is below `at_least`."""
-    bound = Bound(int(shows(judge, images, concept.name).sum()), len(images))
+    bound = Bound(int(shows(judge, images, concept.label).sum()), len(images))
     if bound.rate < at_least:
         raise NothingToErase(
             f"the base model draws {concept.name!r} in only {bound.successes} of {bound.trials} images ({bound.rate:.0%}, "

@@ -8,17 +8,16 @@ from torch import Tensor
 
 from .attacks.concept_inversion import ConceptInversion, concept_inversion
 from .bounds import Bound
-from .concepts import Concept, Prompt, control_halves, evenly, spread
+from .concepts import Concept, Prompt, evenly, halves, spread
 from .inversion.sets import InversionSet
-from .judges.base import met, shows
+from .judges.base import Judge, shows
 from .models.base import Model, repeated
 from .progress import Progress
+from .retention import by_axis, kept, thumbnails, wanted
 from .rng import generator
 from .sampling import Sampling, draw, draw_latents
 from .spaces.base import InputSpace
-from .trial import Jury, right
 from .vector import mixed
-from .world.vocabulary import Vocabulary
 
 # Rungs whose inputs are learned against the model: words, words against a part of the edit, whole prompts.
 LEARNED = ("attack", "weaker", "states")
@@ -40,16 +39,29 @@ class Row:
 
 @dataclass(frozen=True)
 class Control:
-    """Everything else: for each unrelated prompt's object and style, whether each model still draws it."""
+    """The retain set: for each prompt, what each model still draws of what it asks for, by axis of the judge.
+
+    wanted: axis to the labels that each prompt asks for. base, erased: axis to bool (N,), True where a prompt asks for
+    nothing of the axis. The axis `agreement` is of prompts without labels, compared with the base model's images.
+    """
 
     prompts: tuple[Prompt, ...]
-    base_thing: Tensor  # bool (N,): the object is seen
-    base_style: Tensor
-    erased_thing: Tensor
-    erased_style: Tensor
+    wanted: Mapping[str, Sequence[tuple[str, ...]]]
+    base: Mapping[str, Tensor]
+    erased: Mapping[str, Tensor]
     before: Tensor
     after: Tensor
-    behind: Mapping[str, Tensor] = field(default_factory=dict)  # bool (N,): both seen, behind each outer defence
+    behind: Mapping[str, Tensor] = field(default_factory=dict)  # bool (N,): all met, behind each outer defence
+
+    @property
+    def base_all(self) -> Tensor:
+        """Which images of the base model show all that was asked for: bool (N,)."""
+        return torch.stack(list(self.base.values())).all(0)
+
+    @property
+    def erased_all(self) -> Tensor:
+        """Which images of the erased model do: bool (N,)."""
+        return torch.stack(list(self.erased.values())).all(0)
 
 
 SpaceOf = Callable[[Concept], InputSpace]
@@ -78,8 +90,7 @@ class Examiner:
 
     base: Model
     erased: Model
-    jury: Jury
-    words: Vocabulary
+    judge: Judge
     sampling: Sampling
     seed: int
     shown: int
@@ -89,15 +100,14 @@ class Examiner:
         """Each row of `cond` (B, T, D) drawn once by every model."""
         purpose = f"evaluate/{concept.name}/{rung}/{name}"
         images = [draw(m, cond, generator(self.seed, purpose), self.sampling) for m in (self.base, self.erased)]
-        judge = self.jury.of(concept.kind)
-        seen = [shows(judge, drawn, concept.name) for drawn in images]
+        seen = [shows(self.judge, drawn, concept.label) for drawn in images]
         behind = {name: self._seen_by(model, concept, cond, purpose) for name, model in self.behind.items()}
         return self._row(concept, rung, name, images, seen, behind)
 
     def _seen_by(self, model: Model, concept: Concept, cond: Tensor, purpose: str) -> Tensor:
         """Which of the images that `model` draws show the concept, bool (B,); the images are not kept."""
         images = draw(model, cond, generator(self.seed, purpose), self.sampling)
-        return shows(self.jury.of(concept.kind), images, concept.name)
+        return shows(self.judge, images, concept.label)
 
     def _row(
         self,
@@ -142,13 +152,13 @@ class Examiner:
             *_, last = concept_inversion(attacked, space, concept.noun, latents, how, rng)
             return space.cond(last.points).detach().repeat_interleave(images, 0)
 
-        score, judge = f"{purpose}/score", self.jury.of(concept.kind)
+        score = f"{purpose}/score"
         conds = [learned(model) for model in (self.base, self.erased)]
         drawn = [
             draw(model, cond, generator(self.seed, score), self.sampling)
             for model, cond in zip((self.base, self.erased), conds, strict=True)
         ]
-        seen = [shows(judge, images, concept.name) for images in drawn]
+        seen = [shows(self.judge, images, concept.label) for images in drawn]
         guarded = {
             name: [self._seen_by(model, concept, cond, score) for cond in (conds[1], learned(model))]
             for name, model in self.behind.items()
@@ -166,23 +176,19 @@ class Examiner:
         return model.with_weights(mixed(self.base.weights(), self.erased.weights(), share))
 
     def control(self, concepts: Sequence[Concept], images: int) -> Control:
-        """`images` images of objects and styles that have nothing to do with the concepts, by prompts that tuned nothing."""
-        _, scoring = control_halves(list(concepts), self.words)
+        """`images` images of the concepts' joint retain set, by prompts that tuned nothing."""
+        _, scoring = halves(concepts)
         prompts = spread(scoring, images, generator(self.seed, "evaluate/prompts"))
         cond = self.base.encode([p.text for p in prompts])
-        purpose = "evaluate/control"
-        before = draw(self.base, cond, generator(self.seed, purpose), self.sampling)
-        after = draw(self.erased, cond, generator(self.seed, purpose), self.sampling)
-        behind = {
-            name: right(draw(model, cond, generator(self.seed, purpose), self.sampling), prompts, self.jury)
-            for name, model in self.behind.items()
-        }
-        return Control(prompts, *self._seen(before, prompts), *self._seen(after, prompts), before, after, behind)
 
-    def _seen(self, images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-        """Whether the judges see each prompt's object, and whether they see its style: bool (N,) each."""
-        things, styles = [p.thing for p in prompts], [p.style for p in prompts]
-        return met(self.jury.thing, images, things), met(self.jury.style, images, styles)
+        def drawn(model: Model) -> Tensor:
+            return draw(model, cond, generator(self.seed, "evaluate/control"), self.sampling)
+
+        before, after = drawn(self.base), drawn(self.erased)
+        reference = thumbnails(before)
+        seen = [by_axis(images, prompts, self.judge, reference) for images in (before, after)]
+        behind = {name: kept(drawn(model), prompts, self.judge, reference) for name, model in self.behind.items()}
+        return Control(prompts, wanted(prompts, self.judge), *seen, before, after, behind)
 
 
 def examine(

@@ -1,21 +1,19 @@
 """The final table in numbers: every rate with its exact interval, losses in pairs, and the few that are shown everywhere."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .bounds import Bound, worst
-from .concepts import Concept, neighbours
+from .concepts import Concept
 from .evaluate import LEARNED, Control, Row
-from .world.vocabulary import Vocabulary
+from .retention import AGREEMENT
 
 
-def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], words: Vocabulary) -> dict[str, Any]:
+def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept]) -> dict[str, Any]:
     """The numbers of the report. Every rate has its exact interval; the worst embedding's bound holds for all at once."""
-    base = control.base_thing & control.base_style
-    erased = control.erased_thing & control.erased_style
     return {
         "concepts": [c.name for c in concepts],
         "rows": [
@@ -30,12 +28,10 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], 
         ],
         "worst": {c.name: _worst(rows, c) for c in concepts},
         "control": {
-            "all": _pair(base, erased),
-            "objects": _pair(control.base_thing, control.erased_thing),
-            "styles": _pair(control.base_style, control.erased_style),
-            "by_object": _by([p.thing for p in control.prompts], control.base_thing, control.erased_thing),
-            "by_style": _by([p.style for p in control.prompts], control.base_style, control.erased_style),
-            "neighbours": sorted({n for c in concepts for n in neighbours(c, words)} - {c.name for c in concepts}),
+            "all": _pair(control.base_all, control.erased_all),
+            "axes": {axis: _axis(control, axis) for axis in control.wanted},
+            "how": how(control.wanted),
+            "neighbours": sorted({n for c in concepts for n in c.neighbours} - {c.label for c in concepts}),
         },
         **({"defences": [_behind(rows, control, name) for name in control.behind]} if control.behind else {}),
     }
@@ -43,7 +39,7 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept], 
 
 def _behind(rows: Sequence[Row], control: Control, defence: str) -> dict[str, Any]:
     """The erased model behind a defence, beside the same without: apart from the rest, because whoever has the weights drops it."""
-    pair = _pair(control.erased_thing & control.erased_style, control.behind[defence])
+    pair = _pair(control.erased_all, control.behind[defence])
     return {
         "defence": defence,
         "rows": [
@@ -76,12 +72,21 @@ def _pair(base: Tensor, erased: Tensor) -> dict[str, Any]:
     }
 
 
-def _by(classes: Sequence[str | None], base: Tensor, erased: Tensor) -> dict[str, Any]:
+def how(axes: Collection[str]) -> str:
+    """How the retain set was counted: `recognition` by the judge, `agreement` with the base model's images, or `both`."""
+    if AGREEMENT not in axes:
+        return "recognition"
+    return "agreement" if len(axes) == 1 else "both"
+
+
+def _axis(control: Control, axis: str) -> dict[str, Any]:
+    """The pair of an axis, and of each label of it that prompts ask for."""
+    wanted, base, erased = control.wanted[axis], control.base[axis], control.erased[axis]
     found = {}
-    for name in dict.fromkeys(c for c in classes if c is not None):
-        mine = torch.tensor([c == name for c in classes])
-        found[name] = _pair(base[mine], erased[mine])
-    return found
+    for label in dict.fromkeys(label for labels in wanted for label in labels):
+        mine = torch.tensor([label in labels for labels in wanted])
+        found[label] = _pair(base[mine], erased[mine])
+    return {"total": _pair(base, erased), "by_label": found}
 
 
 def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:

@@ -8,38 +8,20 @@ import torch
 from torch import Tensor
 
 from .bounds import Bound
-from .concepts import Concept, Prompt, control_halves, evenly, spread
+from .concepts import Concept, Prompt, evenly, halves, spread
 from .inversion.diverse import Invert
 from .inversion.run import space_of
 from .inversion.sets import InversionSet
-from .judges.base import Judge, met, shows
+from .judges.base import Judge, shows
 from .models.base import Model, in_turn
 from .progress import Progress, Tell, silent
+from .retention import Thumbnails, kept, thumbnails
 from .rng import generator
 from .sampling import Sampling, draw
 from .strength import Strength, StrengthCurve
 from .vector import StateDict, TaskVector
-from .world.vocabulary import Vocabulary
 
 NAMES = 2  # prompts of rung 0 that tune; the report has all of them
-
-
-@dataclass(frozen=True)
-class Jury:
-    """The judges: of objects and of styles."""
-
-    thing: Judge
-    style: Judge
-
-    def of(self, kind: str) -> Judge:
-        """The judge for a concept of this kind."""
-        return self.style if kind == "style" else self.thing
-
-
-def right(images: Tensor, prompts: Sequence[Prompt], jury: Jury) -> Tensor:
-    """Which images show what their prompt asks for, object and style both where both are asked for: bool (B,)."""
-    thing = met(jury.thing, images, [p.thing for p in prompts])
-    return thing & met(jury.style, images, [p.style for p in prompts])
 
 
 @dataclass(frozen=True)
@@ -70,6 +52,10 @@ class Inputs:
                 cond[name], mine[name] = model.encode(concept.tuning), concept
                 names["tune"].append(name)
             space = space_of(model, concept, settings)
+            if concept.validating and "validate" in names:
+                name = f"{concept.slug}: grown"
+                cond[name], mine[name] = model.encode(concept.validating), concept
+                names["validate"].append(name)
             for role, inversions in sets.items():
                 found = inversions.accepted(concept.name)
                 points = found.points.to(model.null.device)
@@ -87,7 +73,7 @@ class ModelTrial:
     vector: TaskVector
     inputs: Inputs
     controls: Sequence[Prompt]
-    jury: Jury
+    judge: Judge
     sampling: Sampling
     seed: int
     purpose: str = "search_strength"
@@ -96,6 +82,7 @@ class ModelTrial:
     became: int = 0  # so often another vector's
     _edited: dict[float, StateDict] = field(default_factory=dict)
     _weighed: dict[tuple[float, int], Bound] = field(default_factory=dict)
+    _base: dict[int, Thumbnails] = field(default_factory=dict)  # of the base model's images of so many retain prompts
 
     @classmethod
     def of(
@@ -104,15 +91,14 @@ class ModelTrial:
         vector: TaskVector,
         inputs: Inputs,
         concepts: Sequence[Concept],
-        jury: Jury,
+        judge: Judge,
         sampling: Sampling,
         seed: int,
-        words: Vocabulary,
     ) -> Self:
-        """The trial of a vector; unrelated prompts are those that tune, in a random order."""
-        tuning, _ = control_halves(list(concepts), words)
+        """The trial of a vector; its retain prompts are those that tune, in a random order."""
+        tuning, _ = halves(concepts)
         mixed = spread(tuning, len(tuning), generator(seed, "search_strength/prompts"))
-        return cls(model, vector, inputs, mixed, jury, sampling, seed)
+        return cls(model, vector, inputs, mixed, judge, sampling, seed)
 
     def of_vector(self, vector: TaskVector) -> Self:
         """The same trial of another vector; what the base model keeps need not be drawn again."""
@@ -147,8 +133,7 @@ class ModelTrial:
         drawn = draw(self.at(alpha), cond, self._rng(), self.sampling)
         hits = []
         for name, part in zip(inputs, torch.split(drawn, images), strict=True):
-            concept = self.inputs.concept[name]
-            hits.append(int(shows(self.jury.of(concept.kind), part, concept.name).sum()))
+            hits.append(int(shows(self.judge, part, self.inputs.concept[name].label).sum()))
         return hits
 
     def control(self, alpha: float, images: int) -> Bound:
@@ -163,9 +148,16 @@ class ModelTrial:
 
     def _control(self, alpha: float, images: int) -> Bound:
         which = evenly(self.controls, images)
-        cond = self.model.encode([p.text for p in which])
-        drawn = draw(self.at(alpha), cond, generator(self.seed, f"{self.purpose}/control"), self.sampling)
-        return Bound(int(right(drawn, which, self.jury).sum()), images)
+        drawn = self._drawn(self.at(alpha), which)
+        if alpha == 0:
+            self._base[images] = thumbnails(drawn)
+        elif images not in self._base and any(not prompt.labels for prompt in which):
+            self._base[images] = thumbnails(self._drawn(self.model, which))
+        return Bound(int(kept(drawn, which, self.judge, self._base.get(images)).sum()), images)
+
+    def _drawn(self, model: Model, prompts: Sequence[Prompt]) -> Tensor:
+        cond = model.encode([p.text for p in prompts])
+        return draw(model, cond, generator(self.seed, f"{self.purpose}/control"), self.sampling)
 
 
 def frontier(

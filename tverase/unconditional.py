@@ -10,8 +10,6 @@ from torch import Tensor
 
 from .bounds import Bound
 from .complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
-from .concepts import Concept, Prompt
-from .errors import ConfigError
 from .inversion.diverse import WHOLE, Invert, search_freely
 from .judges.base import Classifier, shows, verdicts
 from .models.digits import CLASSES, Digits
@@ -61,19 +59,6 @@ class Unconditional(Settings):
     true_alphas: tuple[NonNegativeFloat, ...] = (0.0, 2.0, 3.5, 4.3)
     curve_at: Complexity = 4
     shown: PositiveInt = 12  # pictures of each model's worst input
-
-
-def digit_concept(digit: int) -> Concept:
-    """A digit as a concept: its only prompt is its name."""
-    if not 0 <= digit < len(CLASSES):
-        raise ConfigError(f"{digit} is no digit; choose one of {', '.join(CLASSES)}.")
-    name = CLASSES[digit]
-    return Concept(name, "class", name, (name,), (), (), "{}")
-
-
-def other_digits(digit: int) -> tuple[Prompt, ...]:
-    """The other nine, as control prompts."""
-    return tuple(Prompt(name, thing=name) for name in CLASSES if name != CLASSES[digit])
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,12 @@ class InversionRun:
 
     def _shows(self, images: Tensor) -> Tensor:
         """In which of the images (K, n, 3, H, W) the judge sees the concept (K, n)."""
-        return shows(self.judge, images.flatten(0, 1), self.concept.name).view(images.shape[:2])
+        return shows(self.judge, images.flatten(0, 1), self.concept.label).view(images.shape[:2])
 
 
 def template_of(concept: Concept, settings: Invert) -> str:
-    """The prompt around the free word: that of the settings, unless the concept needs its own."""
-    return concept.template if concept.kind == "style" else settings.template
+    """The prompt around the free word: the concept's own, unless the settings give one."""
+    return settings.template or concept.template
 
 
 def space_of(model: Model, concept: Concept, settings: Invert) -> InputSpace:
