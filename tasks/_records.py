@@ -1,7 +1,6 @@
 """What a run is recorded as: flat names, short texts, no secrets, and tags that lead back to code and data."""
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tverase.files import sha256
+
+from ._secrets import clean
 
 HASH_TAG = "content_hash"
 LONGEST = 500  # characters of a parameter or tag; the whole params.yaml is among the files
@@ -107,14 +108,6 @@ def text_of(value: Any) -> str:
         value = ", ".join(map(str, value)) if simple else json.dumps(value, default=str)
     text = clean("null" if value is None else str(value))
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-
-
-def clean(text: str) -> str:
-    """`text` without passwords in URLs and without the value of any secret that the environment holds."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and re.search(r"SECRET|PASSW|TOKEN|ACCESS_KEY|API_KEY|CREDENTIAL|AUTH_STRING", name.upper()):
-            text = text.replace(value, "***")
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
 def chunks(content: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
