@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tverase.errors import ConfigError
+from tverase.errors import ConfigError, ModelError
 from tverase.judges.base import NONE, about, as_judge, met, require_labels, shows, surely
 from tverase.judges.by_label import ByLabel
 from tverase.judges.cnn import CnnJudge
 from tverase.judges.panel import Panel
+from tverase.registry import built
 
 JUDGES = Path(__file__).parents[1] / "models" / "judges"
 
@@ -152,3 +153,27 @@ class _Only:
 
     def scores(self, images: Tensor) -> Tensor:
         return torch.ones(len(images), 1)
+
+
+def test_the_embedded_judges_are_one_plug_in() -> None:
+    plugin = built("judge", {"kind": "embedded", "folder": str(JUDGES)})
+    judge = plugin.open()
+    assert plugin.files() == {f"judge/{axis}": JUDGES / f"{axis}.safetensors" for axis in ("object", "style")}
+    assert list(judge.axes) == ["object", "style"]
+    images = torch.rand(4, 3, 32, 32) * 2 - 1
+    alone = CnnJudge.load(JUDGES / "style.safetensors")
+    label = alone.classes[0]
+    assert torch.equal(shows(judge, images, label), shows(alone, images, label))
+    assert judge.accuracy is not None
+    assert judge.accuracy >= 0.98
+    with pytest.raises(ModelError, match=r"object\.safetensors is not there"):
+        built("judge", {"kind": "embedded", "folder": "nowhere"}).open()
+
+
+def test_the_probes_are_one_plug_in() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    plugin = built("judge", {"kind": "probe", "folder": str(JUDGES.parent / "probes")})
+    judge = plugin.open()
+    assert set(plugin.files()) == {"judge/object", "judge/style", "judge/backbone"}
+    assert judge.sees(torch.zeros(1, 3, 32, 32), ["bomb"]).shape == (1,)
+    assert judge.axes["object"] == built("judge", {"kind": "embedded", "folder": str(JUDGES)}).open().axes["object"]

@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from .base import Judge
 from .folder import local_files, located, opening, version_of, weights_in, whole
 from .preprocess import Preprocess
-from .scored import Labels, Scored, ScoredSettings, axes_of
+from .scored import Labels, Scored, ScoredSettings, axes_of, require_axes
 
 NAME = "clip"
 PAPER = "Radford et al., 2021, arXiv:2103.00020"
@@ -40,12 +40,14 @@ class ClipJudge(ScoredSettings):
 
     def open(self, device: str = "cpu") -> Judge:
         """Load the model and encode the labels; half precision on a GPU."""
-        axes, folder = axes_of(self.labels), located(self.model)
+        axes = axes_of(self.labels)
+        require_axes("clip", axes, self.threshold)
         labels = [label for members in axes.values() for label in members]
         if odd := sorted(set(self.texts) - set(labels)):
             raise ConfigError(
                 f"clip: there is a text for {odd[0]!r}, which is not a label; labels: {', '.join(labels)}."
             )
+        folder = located(self.model)
         name = f"{folder.name if Path(self.model).exists() else self.model}/{version_of(*weights_in(folder))}"
         net = _Clip(folder, device, {label: self._texts(label) for label in labels})
         sizes = [len(members) for members in axes.values()] if self.score == "softmax" else None

@@ -58,13 +58,14 @@ PLUGIN = NudeNetJudge
 
 def detector(device: str = "cpu") -> Callable[[Tensor], Tensor]:
     """Images (B, 3, H, W) in [-1, 1] -> the highest score of each class in any box: (B, 18)."""
-    path, session = _weights(), None
+    path = _weights()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    wanted = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
-    have = [one for one in (wanted, "CPUExecutionProvider") if one in onnxruntime.get_available_providers()]
+    have, gpu = ["CPUExecutionProvider"], "CUDAExecutionProvider"
+    if device.startswith("cuda") and gpu in onnxruntime.get_available_providers():
+        have.insert(0, gpu)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=have)
     except Exception as error:

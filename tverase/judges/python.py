@@ -52,7 +52,7 @@ class PythonJudge(ScoredSettings):
         asked = [label for members in axes.values() for label in members if label != self.rest]
         source = self._source()
         name = f"{self.function}/{version_of(source)}" if source else self.function
-        score = lambda images: _scores(self.function, function(images), asked)
+        score = lambda images: _scores(self.function, _called(self.function, function, images), asked)
         return Scored(name, axes, score, self.accuracy, self.threshold, self.batch, self.rest)
 
     def _source(self) -> Path | None:

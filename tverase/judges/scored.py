@@ -37,19 +37,10 @@ class Scored:
     rest: str | None = None  # a last label: what an image shows if no other label reaches the threshold
 
     def __post_init__(self) -> None:
-        everything = [label for labels in self.axes.values() for label in labels]
-        if twice := sorted({label for label in everything if everything.count(label) > 1}):
-            raise ConfigError(f"{self.name}: the label {twice[0]!r} is given twice; each label is given once.")
-        if "" in everything or not everything:
-            raise ConfigError(f"{self.name}: expected at least one label, none of them empty; got {everything}.")
-        if self.rest is not None and (self.threshold is None or everything[-1] != self.rest or len(self.axes) > 1):
+        require_axes(self.name, self.axes, self.threshold)
+        if self.rest is not None and (self.threshold is None or self.labels[-1] != self.rest or len(self.axes) > 1):
             raise ConfigError(
                 f"{self.name}: the label {self.rest!r} for all other images needs a threshold and one axis."
-            )
-        few = [axis for axis, labels in self.axes.items() if len(labels) < 2]
-        if few and self.threshold is None:
-            raise ConfigError(
-                f"{self.name}: {few[0]!r} has one label, which every image would show; give a second one or a threshold."
             )
 
     @property
@@ -100,6 +91,20 @@ def _worst(scores: Tensor) -> float:
     """A score that is not from 0 to 1."""
     odd = scores[~((scores >= 0) & (scores <= 1))]
     return float(odd.flatten()[0])
+
+
+def require_axes(name: str, axes: Mapping[str, tuple[str, ...]], threshold: float | None) -> None:
+    """Refuse labels that are empty or given twice, and an axis whose only label every image would show."""
+    everything = [label for labels in axes.values() for label in labels]
+    if twice := sorted({label for label in everything if everything.count(label) > 1}):
+        raise ConfigError(f"{name}: the label {twice[0]!r} is given twice; each label is given once.")
+    if not everything or not all(label.strip() for label in everything):
+        raise ConfigError(f"{name}: expected at least one label, none of them empty; got {everything}.")
+    few = [axis for axis, labels in axes.items() if len(labels) < 2]
+    if few and threshold is None:
+        raise ConfigError(
+            f"{name}: {few[0]!r} has one label, which every image would show; give a second one or a threshold."
+        )
 
 
 def axes_of(labels: Labels) -> dict[str, tuple[str, ...]]:
