@@ -45,6 +45,17 @@ class Lamps:
         return torch.zeros(1, 1, 3)
 
     @property
+    def network(self) -> torch.nn.Module:
+        return torch.nn.Module()
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def metered(self, meter: Meter) -> Self:
+        return replace(self, meter=meter)
+
+    @property
     def noise(self) -> Diffusion:
         from diffusers import DDPMScheduler
 

@@ -166,19 +166,20 @@ def test_dropout_ends_with_its_block(kind: str, request: pytest.FixtureRequest) 
 
 
 class Passing:
-    """A model whose denoiser is one Dropout module."""
+    """A model whose denoiser is one module."""
 
-    def __init__(self) -> None:
-        self.unet = nn.Sequential(nn.Dropout(0.0))
+    def __init__(self, module: nn.Module) -> None:
+        self.network = nn.Sequential(module)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    model, given = Passing(), torch.ones(200, 500)
+    model, given = Passing(nn.Dropout(0.0)), torch.ones(200, 500)
     with dropping(model, 0.3, generator(0, "tests/share")):
-        passed = model.unet.eval()(given)
+        passed = model.network.eval()(given)
     assert passed.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     assert passed.mean().item() == pytest.approx(1, abs=5 * (0.3 / 0.7 / given.numel()) ** 0.5)
-    with pytest.raises(ConfigError, match=r"finetune\.dropout=0"), dropping(object(), 0.3, generator(0, "tests/share")):
+    without = Passing(nn.Identity())
+    with pytest.raises(ConfigError, match=r"finetune\.dropout=0"), dropping(without, 0.3, generator(0, "tests/share")):
         pass
 
 

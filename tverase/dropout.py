@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ConfigError
+from .models.base import Model
 
 
 @contextmanager
-def dropping(model: Any, share: float, rng: torch.Generator) -> Iterator[None]:
-    """Whatever passes a `Dropout` of `model.unet` is zero with probability `share`, else divided by 1 - share.
+def dropping(model: Model, share: float, rng: torch.Generator) -> Iterator[None]:
+    """Whatever passes a `Dropout` of `model.network` is zero with probability `share`, else divided by 1 - share.
 
     Srivastava et al., 2014. A share of zero changes nothing; a network without such modules is a `ConfigError`.
     """
@@ -33,9 +34,8 @@ def dropping(model: Any, share: float, rng: torch.Generator) -> Iterator[None]:
             handle.remove()
 
 
-def _dropouts(model: Any) -> list[nn.Dropout]:
-    network = getattr(model, "unet", None)
-    found = [m for m in network.modules() if isinstance(m, nn.Dropout)] if isinstance(network, nn.Module) else []
+def _dropouts(model: Model) -> list[nn.Dropout]:
+    found = [module for module in model.network.modules() if isinstance(module, nn.Dropout)]
     if not found:
         raise ConfigError("the denoiser of this model has no Dropout modules; set finetune.dropout=0.")
     return found

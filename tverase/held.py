@@ -8,7 +8,6 @@ from .concepts import Concept
 from .inversion.diverse import Invert
 from .inversion.run import space_of, spaces_of
 from .models.base import Model, in_turn
-from .models.text2image import TextToImage
 from .trial import NAMES
 
 # Random embeddings are held at up to so many times the length of a usual one, and learned ones at these shares of their own:
@@ -16,9 +15,7 @@ from .trial import NAMES
 REACH, STRETCH = 12.0, (0.8, 1.6)
 
 
-def held(
-    model: TextToImage, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
-) -> Tensor:
+def held(model: Model, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator) -> Tensor:
     """Inputs that have to stay away (3 * count, T, D), known before the repair begins.
 
     Names and compositions that tune; the embeddings `points` (K, E) that tune, in many templates; random embeddings on
@@ -35,7 +32,7 @@ def held(
 
 
 def learned_against(
-    model: TextToImage,
+    model: Model,
     attacked: Model,
     concept: Concept,
     latents: Tensor,
@@ -50,7 +47,7 @@ def learned_against(
 
 
 def kept(
-    model: TextToImage,
+    model: Model,
     concept: Concept,
     points: Tensor,
     settings: Invert,
@@ -69,7 +66,7 @@ def kept(
 
 
 def of_many_lengths(
-    model: TextToImage, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
+    model: Model, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator
 ) -> Tensor:
     """Words that were learned (K, E), of many lengths in many templates, or states (count, T, D)."""
     spaces = spaces_of(model, concept, settings)
@@ -81,6 +78,6 @@ def of_many_lengths(
     return torch.cat(kinds).detach()[:count]
 
 
-def in_templates(model: TextToImage, concept: Concept, points: Tensor, settings: Invert) -> Tensor:
+def in_templates(model: Model, concept: Concept, points: Tensor, settings: Invert) -> Tensor:
     """Each of the embeddings (K, E) in each of the concept's templates (templates * K, T, D); states as they are."""
     return torch.cat([space.cond(points) for space in spaces_of(model, concept, settings)]).detach()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..noise import NoiseProcess
 from ..spaces.base import InputSpace
@@ -36,7 +36,7 @@ def in_turn(cond: Tensor, count: int) -> Tensor:
 class Model(Protocol):
     """A conditional generative model with an editable denoiser.
 
-    Shapes: cond (B, T, D) or whatever one input is to this model; images (B, 3, H, W) in [-1, 1]; latents (B, ...).
+    Shapes: cond (B, ...), whatever one input is to this model; images (B, 3, H, W) in [-1, 1]; latents (B, ...).
     """
 
     @property
@@ -45,13 +45,27 @@ class Model(Protocol):
         ...
 
     @property
-    def null(self) -> Tensor:
+    def null(self) -> Conditioning:
         """The conditioning of the empty caption, for a batch of one."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """The denoiser, the module whose weights are edited."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
         ...
 
     @property
     def noise(self) -> NoiseProcess:
         """How samples are mixed with noise, and what the denoiser predicts."""
+        ...
+
+    def metered(self, meter: Meter) -> Self:
+        """The same model, counting on `meter`."""
         ...
 
     def weights(self) -> StateDict:
@@ -62,7 +76,7 @@ class Model(Protocol):
         """The same model with other denoiser weights; everything else is shared, `self` stays as it was."""
         ...
 
-    def encode(self, prompts: Sequence[str]) -> Tensor:
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Prompts as conditionings."""
         ...
 
@@ -70,7 +84,7 @@ class Model(Protocol):
         """The space in which inversion searches this model's inputs: `tokens` free words in `template`, if it has words."""
         ...
 
-    def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
+    def denoise(self, noised: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """The denoiser's answer, differentiable in its weights and in `cond`."""
         ...
 
@@ -87,5 +101,5 @@ class Model(Protocol):
         ...
 
     def sampler(self, steps: int) -> Any:
-        """A fresh diffusers scheduler with its timesteps set."""
+        """A scheduler with its timesteps set: `timesteps`, `init_noise_sigma`, `scale_model_input` and `step`, as diffusers'."""
         ...

@@ -65,6 +65,11 @@ class Digits:
         return torch.zeros(1, self.codes.shape[1])
 
     @property
+    def network(self) -> Any:
+        """The UNet."""
+        return self.unet
+
+    @property
     def noise(self) -> NoiseProcess:
         """That of the embedded text-to-image model."""
         return Diffusion.of(scheduler())

@@ -20,6 +20,13 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
     return ids
 
 
+def overflow(tokenizer: Any, prompts: Sequence[str]) -> list[tuple[str, int]]:
+    """The prompts that are too long for the text encoder, each with how many of its tokens would be cut off."""
+    whole = tokenizer(list(prompts), truncation=False, verbose=False).input_ids
+    lost = [len(ids) - tokenizer.model_max_length for ids in whole]
+    return [(prompt, count) for prompt, count in zip(prompts, lost, strict=True) if count > 0]
+
+
 @contextmanager
 def embeddings_replaced(table: Any, places: slice, points: Tensor) -> Iterator[None]:
     """Inside the block the answer of `table`, an embedding, holds `points` (K, m, E) at `places`."""

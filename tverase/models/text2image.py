@@ -13,7 +13,7 @@ from ..spaces.tokens import TokenSpace
 from ..vector import StateDict
 from .base import Meter
 from .sampler import fresh_sampler
-from .text import embeddings_replaced, token_ids
+from .text import embeddings_replaced, overflow, token_ids
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class TextToImage:
         return next(iter(self.theta.values())).device
 
     @property
+    def network(self) -> Any:
+        """The UNet."""
+        return self.unet
+
+    @property
     def noise(self) -> NoiseProcess:
         """The noise process that the scheduler reverses."""
         return noise_of(self.scheduler)
@@ -72,6 +77,10 @@ class TextToImage:
         """The text encoder's last hidden states (B, T, D)."""
         states: Tensor = self.text_encoder(token_ids(self.tokenizer, prompts).to(self.device))[0]
         return states
+
+    def overflow(self, prompts: Sequence[str]) -> list[tuple[str, int]]:
+        """The prompts that the text encoder would cut, each with the number of tokens that are lost."""
+        return overflow(self.tokenizer, prompts)
 
     def encode_tokens(self, tokens: Tensor, places: slice, points: Tensor) -> Tensor:
         """Hidden states of `tokens` (T,) with the embeddings at `places` replaced by each row of `points`.
