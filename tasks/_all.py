@@ -19,6 +19,7 @@ from . import (
     pretrain,
     pretrain_digits,
     repair,
+    report,
     search_strength,
     select,
     unconditional_safety,
@@ -38,6 +39,7 @@ STEPS: tuple[Step, ...] = (
     search_strength.STEP,
     erase.STEP,
     evaluate.STEP,
+    report.STEP,
 )
 MAKE_THE_MODEL = ("prepare_data", "pretrain")  # skipped when a model is given
 

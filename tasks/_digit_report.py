@@ -11,8 +11,9 @@ from tverase.report.digit_view import write_digit_report
 
 from ._all import DIGIT_STEPS
 from ._digits import JUDGE, home, model_folder, out
-from ._report import versions
-from ._tracking import Request, lineage, record
+from ._lineage import origin
+from ._tracking import Request, record
+from .report import versions
 
 
 def write(params: Params) -> Path:
@@ -44,7 +45,9 @@ def gather(params: Params) -> DigitFacts:
 def register_run(params: Params, links: dict[str, str]) -> str:
     """Record the experiment in MLflow, once for each content; returns the run's id."""
     folder = out(params)
-    digests = [last.outputs for step in DIGIT_STEPS if (last := step.last(params))]
+    records = {step.name: last for step in DIGIT_STEPS if (last := step.last(params))}
+    digests = [last.outputs for last in records.values()]
+    made_by = origin(params, home(params), records, [Path("digits/dvc.lock")])
     verdicts = read_json(folder / "verdicts.json")["models"]
     rows = [
         f"| {called(name, verdict)} | {max(s['rate'] for s in verdict['complexity'].values()):.1%} | "
@@ -62,7 +65,7 @@ def register_run(params: Params, links: dict[str, str]) -> str:
             metrics=read_json(folder / "metrics.json"),
             figures=sorted((folder / "plots").glob("*.png")),
             tables=sorted(folder.glob("*.csv")),
-            files=[folder / "report.html", folder / "verdicts.json", folder / "strength.json"],
-            tags={"digit": str(params.digits.digit), **links, **lineage(Path.cwd())},
+            files=[*made_by.files, folder / "report.html", folder / "verdicts.json", folder / "strength.json"],
+            tags={"digit": str(params.digits.digit), **links, **made_by.tags},
         )
     )

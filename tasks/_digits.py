@@ -1,33 +1,35 @@
 """What the steps of the digit experiment share: paths, the model, its judge."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from tverase.config import Params
 from tverase.judges.cnn import CnnJudge
 from tverase.models.base import repeated
 from tverase.models.digits import Digits
 from tverase.rng import generator
 from tverase.sampling import draw_latents
 
-from ._step import Job
+from ._job import Job
+
+if TYPE_CHECKING:
+    from tverase.config import Params
 
 JUDGE = "judge.safetensors"
-SHARED = ("tverase.models.digits", "tverase.spaces.sphere", "tverase.sampling")
 
 
-def home(params: Params) -> str:
+def home(params: "Params") -> str:
     """The run's name: the digit decides, not the concepts of the main job."""
     return f"digit-{params.digits.digit}"
 
 
-def out(params: Params) -> Path:
+def out(params: "Params") -> Path:
     """Where everything about this digit is written."""
     return Path("outputs") / home(params)
 
 
-def model_folder(params: Params) -> Path:
+def model_folder(params: "Params") -> Path:
     """The digit model, with its judge."""
     return Path(params.digits.model)
 

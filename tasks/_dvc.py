@@ -13,23 +13,14 @@ from tverase.config import Params
 from tverase.errors import TveraseError
 from tverase.files import digest_of, sha256
 
-from ._step import STATE, Record
+from ._all import DIGIT_STEPS, STEPS
+from ._record import Record
+from ._step import STATE
 
 CACHE = Path(".dvc/cache/files/md5")
 
-STAGES = (
-    "make_images",
-    "finetune",
-    "build_vector",
-    "invert",
-    "select",
-    "repair",
-    "search_strength",
-    "erase",
-    "evaluate",
-)
-
-DIGIT_STAGES = tuple(f"digits/dvc.yaml:{name}" for name in ("digit_vectors", "digit_strength", "unconditional_safety"))
+STAGES = tuple(step.name for step in STEPS if step.shipped is None)
+DIGIT_STAGES = tuple(f"digits/dvc.yaml:{step.name}" for step in DIGIT_STEPS if step.shipped is None)
 
 
 def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], stages: Sequence[str] = STAGES) -> bool:

@@ -17,8 +17,8 @@ from tverase.strength import Mend
 from tverase.trial import ModelTrial
 from tverase.vector import TaskVector
 
-from ._step import Job
-from .repair import lessons_of
+from ._job import Job
+from ._lessons import lessons_of
 
 
 def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:

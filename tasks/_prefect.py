@@ -15,8 +15,9 @@ from prefect.cache_policies import CachePolicy
 from tverase.config import Params
 from tverase.progress import Tell
 
+from ._record import Record
 from ._show import show
-from ._step import Record, Step
+from ._step import Step
 
 
 class ContentPolicy(CachePolicy):

@@ -1,115 +1,102 @@
 """What a step is: its key, its verified reuse, its output that is whole or absent. Both callers come through here."""
 
-import hashlib
-import importlib.util
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from tverase.config import Params
 from tverase.errors import DataError, StorageError
-from tverase.files import ASIDE, digest_of, read_json, remove, sha256, write_json
-from tverase.models.base import Meter
+from tverase.files import digest_of, remove, storing
 from tverase.progress import Tell, silent
 
-STATE = Path(".tverase")
-Paths = Mapping[str, Path]
+from ._code import closure, digests
+from ._job import Job, Sections
+from ._record import Record, hashes_of, versions
+
+if TYPE_CHECKING:
+    from tverase.config import Params
+
+STATE = Path(".tverase")  # locks and unfinished work of this checkout
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a step's function gets: parameters, where to read, where to write, where to keep unfinished work."""
-
-    params: Params
-    inputs: Paths
-    outputs: Paths  # unfinished names; they get their own when the function returns
-    scratch: Path  # survives a crash, is deleted after success
-    tell: Tell
-    meter: Meter = field(default_factory=Meter)
+def run_name(params: "Params") -> str:
+    """The run that most steps belong to: the concepts' name."""
+    return params.name
 
 
-@dataclass(frozen=True)
-class Record:
-    """What a step left behind, by content: the key it was made for and the sha256 of every output."""
-
-    step: str
-    key: str
-    inputs: dict[str, str]
-    outputs: dict[str, str]  # path -> sha256
-    seconds: float
-    evaluations: int
-    reused: bool = False
-
-    def whole(self) -> bool:
-        """Whether every output is there and has not changed."""
-        return all(Path(path).exists() and sha256(Path(path)) == digest for path, digest in self.outputs.items())
+def no_plugins(_: "Params") -> tuple[str, ...]:
+    """A step that calls no plug-in."""
+    return ()
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the pipeline. `code` are the modules whose source is its code version, beside the number."""
+    """One step of the pipeline. Its key has the source of `run`'s module, of all that this imports, and of its plug-ins.
+
+    sections: the parameters that `run` may read. plugins: the modules of judges, models, attacks, erasers and concepts that
+    these parameters choose. shipped: a record in git, for outputs that are in git as well; these are made again if parameters
+    or inputs change, while a change of code is only reported, because it rarely changes weights and takes hours.
+    """
 
     name: str
     sections: tuple[str, ...]
-    inputs: Callable[[Params], dict[str, Path]]
-    outputs: Callable[[Params], dict[str, Path]]
+    inputs: Callable[["Params"], dict[str, Path]]
+    outputs: Callable[["Params"], dict[str, Path]]
     run: Callable[[Job], None]
-    version: int = 1
-    code: tuple[str, ...] = ()
-    shipped: Path | None = None  # a record in git, for outputs that are in git too
-    home: Callable[[Params], str] = lambda params: params.name  # the run that its records and locks belong to
+    plugins: Callable[["Params"], tuple[str, ...]] = no_plugins
+    shipped: Path | None = None
+    home: Callable[["Params"], str] = run_name  # the run that its records and locks belong to
 
-    def record_path(self, params: Params) -> Path:
-        """Where the record of these parameters' outputs is kept."""
-        return self.shipped or STATE / self.home(params) / f"{self.name}.json"
+    @property
+    def module(self) -> str:
+        """The module of `run`, by its own name where it is the one that was started (`python -m tasks.finetune`)."""
+        name = self.run.__module__
+        spec = sys.modules["__main__"].__spec__ if name == "__main__" else None
+        return spec.name if spec is not None else name
 
-    def lock_path(self, params: Params) -> Path:
+    def record_path(self, params: "Params") -> Path:
+        """Where the record of these parameters' outputs is: beside them, so that it travels with them."""
+        return self.shipped or Path("outputs") / self.home(params) / "records" / f"{self.name}.json"
+
+    def lock_path(self, params: "Params") -> Path:
         """One lock for what would write the same files; runs of two concepts share what is shipped."""
         return STATE / (f"{self.name}.lock" if self.shipped else f"{self.home(params)}-{self.name}.lock")
 
-    def input_hashes(self, params: Params) -> dict[str, str]:
+    def input_hashes(self, params: "Params") -> dict[str, str]:
         """The sha256 of every input; a missing one is a `DataError`."""
-        hashes = {}
-        for name, path in self.inputs(params).items():
-            if not path.exists():
-                raise DataError(
-                    f"{self.name} needs {path}, which is not there; run the steps before it: `tverase run`."
-                )
-            hashes[name] = sha256(path)
-        return hashes
+        return hashes_of(self.inputs(params), self.name)
 
-    def key(self, params: Params, hashes: Mapping[str, str]) -> str:
-        """Name, version, code, its own parameters and its inputs' contents; never a path or a time."""
-        values = {name: _plain(params.section(name)) for name in self.sections}
-        content = [self.name, self.version, self.code_hash(), values, dict(sorted(hashes.items()))]
-        return digest_of(content)
+    def code_files(self, params: "Params") -> dict[str, Path]:
+        """The files whose source is part of the key, by module name."""
+        return closure((self.module, *self.plugins(params)))
 
-    def code_hash(self) -> str:
-        """A sha256 over the sources of the modules in `code`."""
-        return hashlib.sha256("".join(sha256(path) for path in self.code_files()).encode()).hexdigest()
+    def values(self, params: "Params") -> dict[str, Any]:
+        """Its parameters as JSON."""
+        found = {name: _plain(params.section(name)) for name in self.sections}
+        if "concepts" in self.sections:  # what their names mean, and not only the names
+            found["concepts"] = [_plain(concept) for concept in params.concept_list]
+        return found
 
-    def code_files(self) -> list[Path]:
-        """The source files of `code`."""
-        files = []
-        for module in self.code:
-            spec = importlib.util.find_spec(module)
-            if spec is None or spec.origin is None:
-                raise DataError(f"the module {module} of the step {self.name} cannot be found; install tverase again.")
-            files.append(Path(spec.origin))
-        return files
+    def key(self, params: "Params", hashes: Mapping[str, str]) -> str:
+        """Its name, source, parameters and the contents of its inputs; never a path or a time."""
+        code = {} if self.shipped else digests(self.code_files(params))
+        return digest_of([self.name, code, self.values(params), dict(sorted(hashes.items()))])
 
-    def last(self, params: Params) -> Record | None:
+    def code_key(self, params: "Params") -> str:
+        """A sha256 of its source and all that this imports."""
+        return digest_of(digests(self.code_files(params)))
+
+    def last(self, params: "Params") -> Record | None:
         """The record of the last run, if it can be read."""
-        try:
-            return Record(**read_json(self.record_path(params)))
-        except (OSError, ValueError, TypeError):
-            return None
+        return Record.read(self.record_path(params))
 
-    def current(self, params: Params) -> bool:
+    def current(self, params: "Params") -> bool:
         """Whether running it again would do nothing."""
         try:
             key = self.key(params, self.input_hashes(params))
@@ -117,60 +104,100 @@ class Step:
             return False
         return self.reusable(params, key) is not None
 
-    def reusable(self, params: Params, key: str) -> Record | None:
-        """The last record, if it was made for `key` and every output is still whole."""
+    def reusable(self, params: "Params", key: str, *, strict: bool = False) -> Record | None:
+        """The last record, if it was made for `key` and every output is still whole. strict: by the same libraries, too."""
         last = self.last(params)
-        return last if last is not None and last.key == key and last.whole() else None
+        if last is None or last.key != key or (strict and last.versions != versions()):
+            return None
+        return last if last.whole(self.outputs(params)) else None
 
-    def execute(self, params: Params, tell: Tell = silent, *, force: bool = False) -> Record:
+    def execute(self, params: "Params", tell: Tell = silent, *, force: bool = False, strict: bool = False) -> Record:
         """Run it, unless its outputs are there, whole and made from just this."""
-        _make_folder(STATE)
-        with FileLock(self.lock_path(params)):  # freed by the kernel if the process is killed
+        with storing(STATE):
+            STATE.mkdir(parents=True, exist_ok=True)
+        with _locked(self.lock_path(params), self.name):
             hashes = self.input_hashes(params)
             key = self.key(params, hashes)
-            if not force and (last := self.reusable(params, key)) is not None:
-                return Record(**{**asdict(last), "reused": True})
+            if not force and (last := self.reusable(params, key, strict=strict)) is not None:
+                return last.again()
             return self._make(params, key, hashes, tell)
 
-    def _make(self, params: Params, key: str, hashes: dict[str, str], tell: Tell) -> Record:
+    def _make(self, params: "Params", key: str, hashes: dict[str, str], tell: Tell) -> Record:
         """Write aside, hash, rename; the record comes last, so that without it nothing counts."""
-        remove(self.record_path(params))
-        finals = self.outputs(params)
-        asides = {name: path.with_name(path.name + ASIDE) for name, path in finals.items()}
-        scratch = STATE / "scratch" / key
-        for path in asides.values():
-            _make_folder(path.parent)
-            remove(path)
-        _make_folder(scratch)
-        job = Job(params, self.inputs(params), asides, scratch, tell)
-        started = time.monotonic()
-        try:
-            self.run(job)
+        record_path, finals, scratch = self.record_path(params), self.outputs(params), STATE / "scratch" / key
+        with storing(record_path.parent):
+            remove(record_path)
+            scratch.mkdir(parents=True, exist_ok=True)
+        with _aside(self.name, finals) as asides:
+            job = Job(Sections(params, self.sections), self.inputs(params), asides, scratch, tell)
+            started = time.monotonic()
+            with storing(Path("outputs")):
+                self.run(job)
             if missing := [name for name, path in asides.items() if not path.exists()]:
                 raise DataError(f"the step {self.name} did not write {', '.join(missing)}.")
-            digests = {str(finals[name]): sha256(path) for name, path in asides.items()}
-            for name, path in asides.items():
-                remove(finals[name])
-                path.rename(finals[name])
-        finally:
-            for path in asides.values():
-                remove(path)
-        seconds = round(time.monotonic() - started, 2)
-        record = Record(self.name, key, hashes, digests, seconds, job.meter.evaluations)
-        write_json(self.record_path(params), asdict(record))
+            made = hashes_of(asides, self.name)
+            _move(asides, finals)
+        record = Record(
+            step=self.name,
+            key=key,
+            inputs=hashes,
+            outputs={str(finals[name]): digest for name, digest in made.items()},
+            seconds=round(time.monotonic() - started, 2),
+            evaluations=job.meter.evaluations,
+            params=self.values(params),
+            code=digests(self.code_files(params)),
+            versions=versions(),
+        )
+        record.write(record_path)
         remove(scratch)
         return record
 
 
-def _make_folder(path: Path) -> None:
+@contextmanager
+def _aside(step: str, finals: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """A path to write each output to, in a folder beside it that is the step's own; what a killed run left there goes."""
+    folders = {path.parent: path.parent / f".{step}.part" for path in finals.values()}
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for parent, folder in folders.items():
+            with storing(parent):
+                remove(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+        yield {name: folders[path.parent] / path.name for name, path in finals.items()}
+    finally:
+        for folder in folders.values():
+            remove(folder)
+
+
+def _move(asides: Mapping[str, Path], finals: Mapping[str, Path]) -> None:
+    """Give every output its own name by renames alone: a kill leaves the old one or the new one, never a part."""
+    for name, path in asides.items():
+        with storing(finals[name]):
+            if finals[name].exists() or finals[name].is_symlink():
+                finals[name].rename(path.with_name(f"{path.name}.old"))
+            path.rename(finals[name])
+
+
+@contextmanager
+def _locked(path: Path, step: str) -> Iterator[None]:
+    """One process at a time; who waits is told for whom. The kernel frees the lock of a process that is killed."""
+    lock, holder = FileLock(path), path.with_suffix(".by")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        by = holder.read_text() if holder.exists() else "another process"
+        sys.stderr.write(f"{step}: waiting for {by}, which runs this step as well\n")
+        lock.acquire()
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be made ({error.strerror}); choose a folder that you may write to."
+            f"{path} cannot be locked ({error.strerror}); choose a folder that you may write to."
         ) from error
+    try:
+        holder.write_text(f"process {os.getpid()} (since {time.strftime('%H:%M:%S')})")
+        yield
+    finally:
+        lock.release()
 
 
 def _plain(value: Any) -> Any:
-    """A section as JSON: only what differs from nothing, in a stable form."""
+    """A section as JSON in a stable form."""
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

@@ -4,8 +4,9 @@ from tverase.build import build_vector
 from tverase.files import read_tensors
 
 from ._common import base_model, model_path
-from ._main import main
-from ._step import Job, Step
+from ._job import Job
+from ._plugins import model_plugins
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -22,11 +23,10 @@ STEP = Step(
     inputs=lambda params: {"model": model_path(params), "finetuned": params.out / "finetuned"},
     outputs=lambda params: {"vector": params.out / "vector.safetensors"},
     run=run,
-    code=(
-        "tverase.build", "tverase.vector", "tverase.vectors.agreement", "tverase.vectors.control", "tverase.vectors.copies",
-        "tverase.vectors.dare", "tverase.vectors.magnitude", "tverase.vectors.stacked", "tverase.vectors.ties",
-    ),
-)  # fmt: skip
+    plugins=model_plugins,
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

@@ -6,13 +6,13 @@ from tverase.inversion.run import InversionRun
 from tverase.inversion.sets import by_bin
 from tverase.progress import Progress
 from tverase.strength_search import search_strength
-from tverase.trial import Inputs, Jury, ModelTrial
-from tverase.unconditional import digit_concept, other_digits
+from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
+from tverase.world.digit_concepts import digit_concept
 
-from ._digits import SHARED, base, home, judge, model_folder, out, own_latents
-from ._main import main
-from ._step import Job, Step
+from ._digits import base, home, judge, model_folder, out, own_latents
+from ._job import Job
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     curves, trial = {}, None
     for method in [m for m in TASK_VECTORS if m in settings.vectors.methods]:
         vector = TaskVector.load(job.inputs["vectors"] / f"{method}.safetensors")
-        judged = other_digits(settings.digit), Jury(seen, seen), sampling, seed
+        judged = concept.retain, seen, sampling, seed
         trial = trial.of_vector(vector) if trial else ModelTrial(model, vector, inputs, *judged)
         for curve in search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings.strength):
             done, note = len(curve.tested), f"{method} {curve.tested[-1].alpha:g}"
@@ -42,13 +42,10 @@ STEP = Step(
     inputs=lambda params: {"model": model_folder(params), "vectors": out(params) / "vectors"},
     outputs=lambda params: {"strength": out(params) / "strength.json"},
     run=run,
-    code=(
-        *SHARED, "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.inversion.kept",
-        "tverase.inversion.run", "tverase.inversion.sets", "tverase.losses", "tverase.strength", "tverase.strength_search",
-        "tverase.trial", "tverase.bounds", "tverase.spaces.cone",
-    ),
     home=home,
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

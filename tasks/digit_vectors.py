@@ -2,9 +2,9 @@
 
 from tverase.digitrun import make_vectors
 
-from ._digits import SHARED, base, home, model_folder, out
-from ._main import main
-from ._step import Job, Step
+from ._digits import base, home, model_folder, out
+from ._job import Job
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -23,23 +23,10 @@ STEP = Step(
     inputs=lambda params: {"model": model_folder(params)},
     outputs=lambda params: {"vectors": out(params) / "vectors"},
     run=run,
-    code=(
-        *SHARED,
-        "tverase.digitrun",
-        "tverase.digitrepair",
-        "tverase.repair",
-        "tverase.finetune",
-        "tverase.training",
-        "tverase.anchor",
-        "tverase.dropout",
-        "tverase.vectors.agreement",
-        "tverase.vectors.copies",
-        "tverase.vectors.stacked",
-        "tverase.erasers.resteer",
-        "tverase.losses",
-    ),
     home=home,
 )
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

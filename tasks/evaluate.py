@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from tverase.concepts import Concept, control_halves
+from tverase.concepts import Concept, halves
 from tverase.defences import Defended, named
 from tverase.evaluate import LEARNED, Attack, Examiner, examine
 from tverase.files import write_json, write_tensors
 from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
+from tverase.judges.base import about
 from tverase.models.base import Model
 from tverase.models.folder import open_model
 from tverase.report.pack import pack
@@ -15,21 +16,22 @@ from tverase.spaces.base import InputSpace
 from tverase.spaces.states import StateSpace
 from tverase.summary import metrics, summary
 from tverase.vector import TaskVector
-from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, judge_paths, jury, model_path
-from ._main import main
-from ._step import Job, Step
+from ._common import base_model, model_path
+from ._job import Job
+from ._judge import judge_files, judge_of
+from ._plugins import run_plugins
+from ._step import Step
 
 
 def run(job: Job) -> None:
     """Recovery by kind of input, the held-back embeddings, and what happened to everything else."""
     params, settings, base = job.params, job.params.evaluate, base_model(job)
     erased = open_model(job.inputs["erased"], params.runtime.device).metered(job.meter)
-    concepts, words = params.concept_list, vocabulary()
+    concepts, judge = params.concept_list, judge_of(job)
     found = InversionSet.load(job.inputs["inversions"] / "report.safetensors")
     behind = _behind(settings.defences, erased, concepts)
-    examiner = Examiner(base, erased, jury(job), words, params.sampling, params.seed, settings.shown, behind)
+    examiner = Examiner(base, erased, judge, params.sampling, params.seed, settings.shown, behind)
 
     def embeddings(concept: Concept) -> InputSpace:
         return space_of(base, concept, params.invert)
@@ -48,13 +50,13 @@ def run(job: Job) -> None:
         job.tell(progress)
         rows.append(row)
     control = examiner.control(concepts, settings.controls)
-    numbers = summary(rows, control, concepts, words)
+    numbers = summary(rows, control, concepts)
     folder = job.outputs["evaluation"]
     folder.mkdir()
     alpha = float(TaskVector.load(job.inputs["tau"]).about["alpha"])
     write_tensors(pack(rows, control, settings.shown), folder / "pictures.safetensors")
     numbers["control"]["shown"] = [p.text for p in control.prompts[:: max(1, len(control.prompts) // settings.shown)]]
-    write_json(folder / "evaluation.json", {**numbers, "evaluations": job.meter.evaluations})
+    write_json(folder / "evaluation.json", {**numbers, "judge": about(judge), "evaluations": job.meter.evaluations})
     write_json(job.outputs["metrics"], metrics(numbers, alpha))
 
 
@@ -62,40 +64,27 @@ def _behind(defences: Sequence[str], erased: Model, concepts: Sequence[Concept])
     """The erased model behind each defence. What a service knows are prompts for everything else, those that tune."""
     if not defences:
         return {}
-    tuning, _ = control_halves(list(concepts), vocabulary())
+    tuning, _ = halves(concepts)
     known = erased.encode([prompt.text for prompt in tuning])
     return {name: Defended(erased, named(name)(known)) for name in defences}
 
 
 STEP = Step(
     name="evaluate",
-    sections=("seed", "concepts", "sampling", "invert", "evaluate"),
+    sections=("seed", "concepts", "judge", "sampling", "invert", "evaluate"),
     inputs=lambda params: {
         "model": model_path(params),
         "erased": params.out / "erased",
         "tau": params.out / "tau.safetensors",
         "inversions": params.out / "inversions",
-        **judge_paths(params),
+        **judge_files(params),
     },
     outputs=lambda params: {"evaluation": params.out / "evaluation", "metrics": params.out / "metrics.json"},
     run=run,
-    code=(
-        "tverase.evaluate",
-        "tverase.summary",
-        "tverase.attacks.concept_inversion",
-        "tverase.inversion.diverse",
-        "tverase.inversion.moving",
-        "tverase.inversion.fitting",
-        "tverase.inversion.run",
-        "tverase.spaces.tokens",
-        "tverase.spaces.states",
-        "tverase.bounds",
-        "tverase.concepts",
-        "tverase.defences",
-        "tverase.sampling",
-        "tverase.report.pack",
-    ),
+    plugins=run_plugins,
 )
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

@@ -1,15 +1,17 @@
 """Fine-tuning on what the model drew, with the empty caption."""
 
+from typing import Any
+
 import torch
 
-from tverase.config import Params
 from tverase.files import read_tensors, write_tensors
 from tverase.finetune import fine_tune
 from tverase.progress import Progress
 
 from ._common import base_model, model_path
-from ._main import main
-from ._step import Job, Step
+from ._job import Job
+from ._plugins import model_plugins
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -27,7 +29,7 @@ def run(job: Job) -> None:
             write_tensors(weights, job.outputs["finetuned"] / f"{copy}.safetensors")
 
 
-def learned(params: Params) -> dict[str, list[str]]:
+def learned(params: Any) -> dict[str, list[str]]:
     """Name of a fine-tune to the slugs whose images it learns; a joint one of one concept is that concept's own."""
     slugs = [concept.slug for concept in params.concept_list]
     found = {params.name: slugs} if params.finetune.joint else {slug: [slug] for slug in slugs}
@@ -40,11 +42,10 @@ STEP = Step(
     inputs=lambda params: {"model": model_path(params), "images": params.out / "images.safetensors"},
     outputs=lambda params: {"finetuned": params.out / "finetuned"},
     run=run,
-    code=(
-        "tverase.finetune", "tverase.training", "tverase.anchor", "tverase.dropout", "tverase.losses",
-        "tverase.vectors.copies", "tverase.models.text2image",
-    ),
-)  # fmt: skip
+    plugins=model_plugins,
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

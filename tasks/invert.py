@@ -9,19 +9,21 @@ from tverase.inversion.embeddings import write_embeddings
 from tverase.inversion.run import InversionRun, template_of
 from tverase.inversion.sets import ROLES, InversionSet, by_bin, per_accepted
 
-from ._common import base_model, judge_paths, jury, model_path
-from ._main import main
-from ._step import Job, Step
+from ._common import base_model, model_path
+from ._job import Job
+from ._judge import judge_files, judge_of
+from ._plugins import run_plugins
+from ._step import Step
 
 
 def run(job: Job) -> None:
     """`tune` picks the strength, `validate` accepts it, `report` is only ever used for the final table. Resumes after a stop."""
-    params, model, judges = job.params, base_model(job), jury(job)
+    params, model, judge = job.params, base_model(job), judge_of(job)
     images, _ = read_tensors(job.inputs["images"])
     found, pictures, costs = {}, {}, {}
     for concept in params.concept_list:
         latents = images[f"latents/{concept.slug}"].to(model.device)
-        search = InversionRun(model, concept, params.invert, judges.of(concept.kind), params.sampling, params.seed)
+        search = InversionRun(model, concept, params.invert, judge, params.sampling, params.seed)
         for role, inversions in search.run(latents, job.tell, job.scratch / f"{concept.slug}.safetensors").items():
             found[role] = found[role] + inversions if role in found else inversions
         pictures |= {name: to_bytes(drawn) for name, drawn in search.shown.items()}
@@ -56,20 +58,18 @@ def index(job: Job, found: Mapping[str, InversionSet], costs: Mapping[str, int])
 
 STEP = Step(
     name="invert",
-    sections=("seed", "concepts", "sampling", "invert"),
+    sections=("seed", "concepts", "judge", "sampling", "invert"),
     inputs=lambda params: {
         "model": model_path(params),
         "images": params.out / "images.safetensors",
-        **judge_paths(params),
+        **judge_files(params),
     },
     outputs=lambda params: {"inversions": params.out / "inversions"},
     run=run,
-    code=(
-        "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.inversion.kept", "tverase.inversion.run",
-        "tverase.inversion.sets", "tverase.inversion.embeddings", "tverase.spaces.cone", "tverase.spaces.tokens",
-        "tverase.spaces.states", "tverase.losses", "tverase.sampling", "tverase.models.text2image",
-    ),
-)  # fmt: skip
+    plugins=run_plugins,
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

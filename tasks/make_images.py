@@ -2,46 +2,45 @@
 
 import json
 
-from tverase.concepts import control_halves, spread
-from tverase.drawing import draw_concept, require_drawn
+from tverase.concepts.check import check_prompts
+from tverase.drawing import draw_concept, learned_images, require_drawn, retain_images
 from tverase.files import write_tensors
 from tverase.images import to_bytes
-from tverase.rng import generator
-from tverase.sampling import draw_latents
-from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, judge_paths, jury, model_path
-from ._main import main
-from ._step import Job, Step
-
-CONTROL_PROMPTS = "control prompts"  # in the file's metadata: row i of latents/control was drawn by prompt i
+from ._common import CONTROL_PROMPTS, base_model, model_path
+from ._job import Job
+from ._judge import judge_files, judge_of
+from ._plugins import run_plugins
+from ._step import Step
 
 
 def run(job: Job) -> None:
     """Latents to fine-tune and to invert on, and a few pictures; refuses a concept that the model does not draw."""
-    params, settings, model, judges = job.params, job.params.make_images, base_model(job), jury(job)
+    params, settings, model, judge = job.params, job.params.make_images, base_model(job), judge_of(job)
+    check_prompts(model, params.concept_list)
     tensors, rates = {}, {}
     for concept in params.concept_list:
         drawn = draw_concept(model, concept, settings.images, params.seed, params.sampling, job.tell)
-        bound = require_drawn(concept, drawn.images, judges.of(concept.kind), settings.at_least)
-        tensors[f"latents/{concept.slug}"] = drawn.latents
-        tensors[f"shown/{concept.slug}"] = to_bytes(drawn.images[:16])
+        bound = require_drawn(concept, drawn.images, judge, settings.at_least)
+        learned = learned_images(model, concept, drawn, params.sampling.batch)
+        tensors[f"latents/{concept.slug}"] = learned.latents
+        tensors[f"shown/{concept.slug}"] = to_bytes(learned.images[:16])
         rates[concept.slug] = f"{bound.successes}/{bound.trials}"
-    rng = generator(params.seed, "make_images/control")
-    tuning, _ = control_halves(params.concept_list, vocabulary())
-    prompts = [prompt.text for prompt in spread(tuning, settings.controls, rng)]
-    tensors["latents/control"] = draw_latents(model, model.encode(prompts), rng, params.sampling)
+    how = params.concept_list, settings.controls, params.seed, params.sampling
+    prompts, tensors["latents/control"] = retain_images(model, *how)
     write_tensors(tensors, job.outputs["images"], {**rates, CONTROL_PROMPTS: json.dumps(prompts)})
 
 
 STEP = Step(
     name="make_images",
-    sections=("seed", "concepts", "sampling", "make_images"),
-    inputs=lambda params: {"model": model_path(params), **judge_paths(params)},
+    sections=("seed", "concepts", "judge", "sampling", "make_images"),
+    inputs=lambda params: {"model": model_path(params), **judge_files(params)},
     outputs=lambda params: {"images": params.out / "images.safetensors"},
     run=run,
-    code=("tverase.concepts", "tverase.drawing", "tverase.sampling", "tverase.models.text2image"),
+    plugins=run_plugins,
 )
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

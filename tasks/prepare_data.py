@@ -6,10 +6,9 @@ from tverase.progress import Progress
 from tverase.world.sprites import build_sprites
 from tverase.world.vocabulary import vocabulary
 
-from ._main import main
-from ._step import Job, Step
-
-DATA = Path("data/emoji")
+from ._common import DATA
+from ._job import Job
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -30,4 +29,6 @@ STEP = Step(
 )
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

@@ -7,11 +7,9 @@ from tverase.pretrain.emoji import Maker
 from tverase.world.sprites import load_sprites
 from tverase.world.vocabulary import vocabulary
 
-from ._main import main
-from ._step import Job, Step
-from .prepare_data import DATA
-
-MODEL, JUDGES = Path("models/emoji-sd"), Path("models/judges")
+from ._common import DATA, JUDGES, MODEL
+from ._job import Job
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -31,4 +29,6 @@ STEP = Step(
 )
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

@@ -7,8 +7,8 @@ from tverase.pretrain.digits import DigitMaker
 from tverase.world.mnist import fetch_mnist
 
 from ._digits import JUDGE
-from ._main import main
-from ._step import Job, Step
+from ._job import Job
+from ._step import Step
 
 MODEL = Path("models/digits")
 
@@ -34,4 +34,6 @@ STEP = Step(
 )
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

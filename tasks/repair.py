@@ -10,25 +10,23 @@ from torch import Tensor
 
 from tverase.adaptive import learner
 from tverase.files import read_tensors, write_tensors
-from tverase.held import held, kept, learned_against
+from tverase.held import kept, learned_against
 from tverase.inversion.sets import InversionSet
 from tverase.models.base import Model
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
-from tverase.repair import Learn, Lessons, repair
+from tverase.repair import Learn, repair
 from tverase.rng import generator
 from tverase.strength import Look, first_that_erases
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
-from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, concept_latents, judge_paths, jury, model_path
-from ._main import main
-from ._step import Job, Step
-from .make_images import CONTROL_PROMPTS
-
-REPAIRED_AT = "repaired at"  # in the metadata of the repaired vector: the strength,
-LOOKED_AT = "looked at"  # and the looks by which it was chosen
+from ._common import base_model, concept_latents, model_path
+from ._job import Job
+from ._judge import judge_files, judge_of
+from ._lessons import LOOKED_AT, REPAIRED_AT, lessons_of
+from ._plugins import run_plugins
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -68,7 +66,7 @@ def those_looked_at(
     params, settings = job.params, job.params.repair
     sets = {"tune": InversionSet.load(job.inputs["inversions"] / "tune.safetensors")}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
-    how = inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
+    how = inputs, params.concept_list, judge_of(job), params.sampling, params.seed
     trial = replace(ModelTrial.of(model, vector, *how), purpose="repair/strength")
     job.tell(Progress("looking for the strength to repair", 0, 1))
     learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
@@ -77,25 +75,6 @@ def those_looked_at(
     note = f"alpha {looks[-1].alpha:g}" if looks[-1].erases else none
     job.tell(Progress("looking for the strength to repair", 1, 1, note))
     return looks
-
-
-def lessons_of(job: Job, model: TextToImage) -> Lessons:
-    """What the teachers teach by: control images with their prompts, the concepts' images, and what has to stay away.
-
-    What has to stay away: names, compositions and embeddings that tune, of every concept.
-    """
-    params, found = job.params, InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
-    images, about = read_tensors(job.inputs["images"])
-    inputs = []
-    for concept in params.concept_list:
-        rng = generator(params.seed, f"repair/{concept.name}")
-        points = found.accepted(concept.name).points.to(model.device)
-        inputs.append(held(model, concept, points, params.invert, params.repair.inputs, rng))
-    prompts = model.encode(json.loads(about[CONTROL_PROMPTS]))
-    latents = concept_latents(job, images, model)
-    return Lessons(
-        images["latents/control"].to(model.device), prompts, torch.cat(list(latents.values())), torch.cat(inputs)
-    )
 
 
 def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Learn:
@@ -125,26 +104,23 @@ def _found_path(job: Job, number: int) -> Path:
 
 STEP = Step(
     name="repair",
-    sections=("seed", "concepts", "sampling", "invert", "repair"),
+    sections=("seed", "concepts", "judge", "sampling", "invert", "repair"),
     inputs=lambda params: {
         "model": model_path(params),
         "images": params.out / "images.safetensors",
         "vector": params.out / "selected.safetensors",
         "inversions": params.out / "inversions",
-        **judge_paths(params),
+        **judge_files(params),
     },
     outputs=lambda params: {
         "repaired": params.out / "repaired.safetensors",
         "learned": params.out / "learned.safetensors",  # the words of its rounds, by concept
     },
     run=run,
-    code=(
-        "tverase.repair", "tverase.adaptive", "tverase.held", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
-        "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.inversion.run", "tverase.concepts", "tverase.vector", "tverase.training",
-        "tverase.losses", "tverase.spaces.cone", "tverase.spaces.tokens", "tverase.spaces.states",
-        "tverase.models.text2image", "tverase.strength", "tverase.trial", "tverase.sampling",
-    ),
-)  # fmt: skip
+    plugins=run_plugins,
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

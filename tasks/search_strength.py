@@ -3,7 +3,6 @@
 import json
 
 from tverase.adaptive import learner
-from tverase.errors import Infeasible
 from tverase.files import read_tensors, write_json, write_text
 from tverase.inversion.sets import InversionSet
 from tverase.journal import Journal
@@ -11,13 +10,14 @@ from tverase.progress import Progress
 from tverase.strength_search import search_strength
 from tverase.trial import Inputs, ModelTrial, frontier
 from tverase.vector import TaskVector
-from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, concept_latents, judge_paths, jury, model_path
-from ._main import main
+from ._common import base_model, concept_latents, model_path
+from ._job import Job
+from ._judge import judge_files, judge_of
+from ._lessons import LOOKED_AT, REPAIRED_AT
 from ._mending import mender
-from ._step import Job, Step
-from .repair import LOOKED_AT, REPAIRED_AT
+from ._plugins import run_plugins
+from ._step import Step
 
 
 def run(job: Job) -> None:
@@ -30,7 +30,7 @@ def run(job: Job) -> None:
     sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
     trial = ModelTrial.of(
-        model, vector, inputs, params.concept_list, jury(job), params.sampling, params.seed, vocabulary()
+        model, vector, inputs, params.concept_list, judge_of(job), params.sampling, params.seed
     )
     repaired = float(vector.about[REPAIRED_AT]) if REPAIRED_AT in vector.about else None
     mend = mender(job, model, trial, repaired) if repaired is not None and settings.mends else None
@@ -51,22 +51,9 @@ def run(job: Job) -> None:
     write_text(job.outputs["curve"], curve.as_csv())
 
 
-def require_alpha(answer: dict[str, object], when: str) -> float:
-    """The strength to use; `Infeasible` if there is none and the parameters do not ask for the safest one."""
-    if answer["alpha"] is not None:
-        return float(str(answer["alpha"]))
-    if when == "safest" and answer["safe_alpha"] is not None:
-        return float(str(answer["safe_alpha"]))
-    raise Infeasible(
-        f"no strength meets both bounds: {answer['reason']}. The frontier is in strength.json; allow more loss "
-        "(search_strength.delta), ask for less (search_strength.epsilon), or set "
-        "search_strength.when_infeasible=safest to go on with the smallest strength that erases."
-    )
-
-
 STEP = Step(
     name="search_strength",
-    sections=("seed", "concepts", "sampling", "invert", "repair", "search_strength"),
+    sections=("seed", "concepts", "judge", "sampling", "invert", "repair", "search_strength"),
     inputs=lambda params: {
         "model": model_path(params),
         "images": params.out / "images.safetensors",
@@ -74,7 +61,7 @@ STEP = Step(
         "vector": params.out / "repaired.safetensors",
         "learned": params.out / "learned.safetensors",
         "inversions": params.out / "inversions",
-        **judge_paths(params),
+        **judge_files(params),
     },
     outputs=lambda params: {
         "vector": params.out / "mended.safetensors",  # the one that was repaired, unless it had to be once more
@@ -82,14 +69,10 @@ STEP = Step(
         "curve": params.out / "curve.csv",
     },
     run=run,
-    code=(
-        "tverase.strength", "tverase.strength_search", "tverase.adaptive", "tverase.attacks.concept_inversion", "tverase.inversion.diverse",
-        "tverase.inversion.moving", "tverase.inversion.fitting", "tverase.losses", "tverase.spaces.cone", "tverase.trial", "tverase.bounds",
-        "tverase.concepts", "tverase.sampling", "tverase.inversion.run", "tverase.spaces.tokens", "tverase.spaces.states",
-        "tverase.repair", "tverase.held", "tverase.vector", "tverase.training", "tverase.models.text2image",
-        "tverase.journal", "tasks._mending", "tasks.repair",
-    ),
-)  # fmt: skip
+    plugins=run_plugins,
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from tverase.concepts import control_halves, spread
+from tverase.concepts import halves, spread
 from tverase.files import read_tensors, write_json
 from tverase.inversion.sets import InversionSet
 from tverase.models.base import in_turn
@@ -13,12 +13,12 @@ from tverase.selection.choose import Material, select
 from tverase.selection.profile import Examples
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
-from tverase.world.vocabulary import vocabulary
 
-from ._common import base_model, judge_paths, jury, model_path
-from ._main import main
-from ._step import Job, Step
-from .make_images import CONTROL_PROMPTS
+from ._common import CONTROL_PROMPTS, base_model, model_path
+from ._job import Job
+from ._judge import judge_files, judge_of
+from ._plugins import run_plugins
+from ._step import Step
 
 EACH = 8  # conditionings of an input, which may be several prompts
 
@@ -37,12 +37,12 @@ def run(job: Job) -> None:
 
 def material(job: Job, vector: TaskVector) -> Material:
     """The model, and all that tunes: names, compositions and embeddings, the first half of the controls, images of both."""
-    params, model, words = job.params, base_model(job), vocabulary()
+    params, model = job.params, base_model(job)
     tune = InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
     inputs = Inputs.of(model, params.concept_list, {"tune": tune}, params.invert)
-    tuning, _ = control_halves(params.concept_list, words)
+    tuning, _ = halves(params.concept_list)
     controls = spread(tuning, len(tuning), generator(params.seed, "select/prompts"))
-    trial = ModelTrial(model, vector, inputs, controls, jury(job), params.sampling, params.seed, "select")
+    trial = ModelTrial(model, vector, inputs, controls, judge_of(job), params.sampling, params.seed, "select")
     images, about = read_tensors(job.inputs["images"])
     concepts = []
     for concept in params.concept_list:
@@ -55,27 +55,29 @@ def material(job: Job, vector: TaskVector) -> Material:
 
 STEP = Step(
     name="select",
-    sections=("seed", "concepts", "sampling", "invert", "select"),
+    sections=("seed", "concepts", "judge", "sampling", "invert", "select"),
     inputs=lambda params: {
         "vector": params.out / "vector.safetensors",
-        **({} if params.select.how in ("all", "blocks") else {
-            "model": model_path(params),
-            "images": params.out / "images.safetensors",
-            "inversions": params.out / "inversions",
-            **judge_paths(params),
-        }),
+        **(
+            {}
+            if params.select.how in ("all", "blocks")
+            else {
+                "model": model_path(params),
+                "images": params.out / "images.safetensors",
+                "inversions": params.out / "inversions",
+                **judge_files(params),
+            }
+        ),
     },
     outputs=lambda params: {
         "selected": params.out / "selected.safetensors",
         "selection": params.out / "selection.json",
     },
     run=run,
-    code=(
-        "tverase.selection.choose", "tverase.selection.base", "tverase.selection.groups", "tverase.selection.blocks",
-        "tverase.selection.search", "tverase.selection.profile", "tverase.trial", "tverase.vector", "tverase.losses",
-        "tverase.concepts", "tverase.sampling", "tverase.models.text2image",
-    ),
-)  # fmt: skip
+    plugins=run_plugins,
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

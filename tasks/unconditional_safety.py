@@ -15,9 +15,9 @@ from tverase.report import digit_tables
 from tverase.unconditional import Examined
 from tverase.vector import TaskVector
 
-from ._digits import SHARED, base, home, judge, model_folder, out, own_latents
-from ._main import main
-from ._step import Job, Step
+from ._digits import base, home, judge, model_folder, out, own_latents
+from ._job import Job
+from ._step import Step
 
 Vectors = Mapping[str, TaskVector]
 
@@ -134,12 +134,10 @@ STEP = Step(
         **{name: out(params) / f"{name}.csv" for name in ("scores", "curves", "others")},
     },
     run=run,
-    code=(
-        *SHARED, "tverase.unconditional", "tverase.complexity", "tverase.inversion.diverse", "tverase.inversion.moving", "tverase.inversion.fitting",
-        "tverase.losses", "tverase.spaces.cone", "tverase.bounds", "tverase.report.digit_tables",
-    ),
     home=home,
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
+    from ._main import main
+
     main(STEP)

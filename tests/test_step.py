@@ -1,5 +1,6 @@
 """A step: when it runs, when it does not, and what is left when it is killed. The cases of caching by content."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks._job import Job
 from tasks._prefect import run_step
-from tasks._step import STATE, Job, Record, Step
+from tasks._record import Record
+from tasks._step import STATE, Step
 from tverase.config import Params
 from tverase.errors import DataError
 from tverase.files import ASIDE
@@ -36,7 +39,7 @@ STEP = Step(
     inputs=lambda _: {"given": Path("given.txt")},
     outputs=lambda params: {"made": params.out / "made.txt", "folder": params.out / "folder"},
     run=write,
-    code=("toy_code",),
+    plugins=lambda _: ("toy_code",),
 )
 
 
@@ -149,10 +152,21 @@ def test_only_its_own_parameters_count(place: Path, params: Params) -> None:
     assert (params.out / "made.txt").read_text() == "a6"
 
 
-def test_a_new_version_runs_again_and_force_always_does(place: Path, params: Params) -> None:
-    STEP.execute(params)
-    assert not replace(STEP, version=2).execute(params).reused
-    assert not replace(STEP, version=2).execute(params, force=True).reused
+def test_force_always_runs_again_and_strict_does_after_a_change_of_libraries(place: Path, params: Params) -> None:
+    made = STEP.execute(params)
+    assert not STEP.execute(params, force=True).reused
+    assert STEP.execute(params, strict=True).reused
+    replace(made, versions={**made.versions, "torch": "0.0.1"}).write(STEP.record_path(params))
+    assert STEP.execute(params).reused, "another version is reported, and no reason to run again"
+    assert not STEP.execute(params, strict=True).reused
+
+
+def test_a_parameter_that_is_not_declared_cannot_be_read(place: Path, params: Params) -> None:
+    def peek(job: Job) -> None:
+        assert job.params.invert.steps
+
+    with pytest.raises(AttributeError, match="does not declare the parameter 'invert'"):
+        replace(STEP, run=peek).execute(params)
 
 
 def test_another_step_with_the_same_content_is_another_step(place: Path, params: Params) -> None:
@@ -174,7 +188,7 @@ def test_a_failure_leaves_nothing_but_its_scratch(place: Path, params: Params) -
     with pytest.raises(RuntimeError, match="power"):
         broken.execute(params)
     assert not broken.record_path(params).exists()
-    assert list(params.out.iterdir()) == []
+    assert [path.name for path in params.out.rglob("*") if path.is_file()] == []
 
     def resume(job: Job) -> None:
         assert (job.scratch / "checkpoint").read_text() == "half way"
@@ -213,8 +227,18 @@ def test_a_missing_input_is_named(place: Path, params: Params) -> None:
 
 def test_a_damaged_record_counts_as_none(place: Path, params: Params) -> None:
     STEP.execute(params)
-    STEP.record_path(params).write_text("{")
-    assert not STEP.execute(params).reused
+    record = STEP.record_path(params)
+    made = json.loads(record.read_text())
+    for damage in (
+        "{",
+        "[]",
+        "null",
+        "[" * 100_000,
+        json.dumps({**made, "outputs": {}}),
+        json.dumps({**made, "key": 1}),
+    ):
+        record.write_text(damage)
+        assert not STEP.execute(params).reused, damage[:40]
     assert STEP.execute(params).reused
 
 
@@ -222,7 +246,7 @@ def test_a_record_can_be_shipped(place: Path, params: Params) -> None:
     shipped = replace(STEP, shipped=Path("records/toy.json"))
     shipped.execute(params)
     assert Path("records/toy.json").exists()
-    assert not (STATE / params.name).exists()
+    assert not (params.out / "records").exists()
     assert shipped.execute(params).reused
 
 
@@ -271,6 +295,7 @@ def die(job):
     (job.scratch / "checkpoint").write_text("kept")
     os.kill(os.getpid(), signal.SIGKILL)
 
+die.__module__ = write.__module__  # a step's function is in a module that can be read
 replace(STEP, run=die).execute(Params.parse({{"finetune": {{"steps": 5}}}}))
 """
 
@@ -286,4 +311,4 @@ def test_kill_9_loses_nothing_finished_and_leaves_nothing_half_written(place: Pa
     assert not STEP.current(params)  # and not believed to be of now
     assert not STEP.execute(params).reused  # the lock went with the process
     assert (params.out / "made.txt").read_text() == "b5"
-    assert not [path for path in params.out.iterdir() if path.name.endswith(ASIDE)]
+    assert not list(params.out.rglob(f"*{ASIDE}"))

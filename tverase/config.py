@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 
 from .attacks.concept_inversion import ConceptInversion
 from .build import BuildVector
-from .concepts import Concept, concept
+from .concepts import Concept, run_name
+from .concepts.resolve import Resolved, resolve_all
 from .defences import named
 from .digitrun import DigitRun
 from .errors import ConfigError, unknown
@@ -21,7 +22,6 @@ from .sampling import Sampling
 from .selection.choose import Select
 from .settings import Settings
 from .strength import Strength
-from .world.vocabulary import vocabulary
 
 
 class Runtime(Settings):
@@ -55,7 +55,7 @@ class Evaluate(Settings):
     """How much is drawn for the report; none of its seeds, embeddings or images was used to tune."""
 
     images: PositiveInt = 60  # for each rung of prompts
-    images_each: PositiveInt = 40  # for each held-back embedding
+    images_each: PositiveInt = 60  # for each held-back embedding
     controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report
     attack: ConceptInversion = ConceptInversion()  # on words
@@ -93,7 +93,7 @@ class Params(Settings):
     seed: int = 0
     concepts: tuple[str, ...] = Field(default=("bomb",), min_length=1)
     model: str = "models/emoji-sd"
-    judges: str = "models/judges"
+    judge: dict[str, Any] | str | None = None  # instead of the one that the concept names (docs/judges.md)
     sampling: Sampling = Sampling()
     prepare_data: PrepareData = PrepareData()
     pretrain: Pretrain = Pretrain()
@@ -110,29 +110,20 @@ class Params(Settings):
     digits: DigitRun = DigitRun()
     runtime: Runtime = Runtime()
 
-    @field_validator("concepts")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            concept(name, vocabulary())
-        if len(set(names)) < len(names):
-            raise ValueError("a concept is named twice")
-        return names
-
     @model_validator(mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
-        """Fill in the name, so that it can be left out."""
+        """Fill in the name, which follows from the concepts."""
         if isinstance(given, dict) and not given.get("name"):
             concepts = given.get("concepts") or ("bomb",)
             if isinstance(concepts, (list, tuple)) and all(isinstance(c, str) for c in concepts):
-                return {**given, "name": slug(concepts)}
+                return {**given, "name": run_name(resolve_all(concepts).concepts)}
         return given
 
     @model_validator(mode="after")
     def _name_fits(self) -> Self:
-        if self.name != slug(self.concepts):
-            raise ValueError(f"name is {self.name!r}; for these concepts it has to be {slug(self.concepts)!r}")
+        if self.name != (expected := run_name(self.concept_list)):
+            raise ValueError(f"name is {self.name!r}; for these concepts it has to be {expected!r}; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -147,7 +138,25 @@ class Params(Settings):
     @property
     def concept_list(self) -> list[Concept]:
         """The concepts, with their prompts."""
-        return [concept(name, vocabulary()) for name in self.concepts]
+        return list(self.resolved.concepts)
+
+    @property
+    def resolved(self) -> Resolved:
+        """The same with what was assumed for them, for people to read."""
+        return resolve_all(self.concepts)
+
+    @property
+    def judge_spec(self) -> dict[str, Any] | str:
+        """The judge of this run: the parameters', or else the concepts'."""
+        named = [concept.judge for concept in self.concept_list if concept.judge is not None]
+        if self.judge is not None:
+            return self.judge
+        if not named:
+            listed = ", ".join(concept.name for concept in self.concept_list)
+            raise ConfigError(f"no judge is named for {listed}; add `judge:` to the concept file or to the parameters.")
+        if any(other != named[0] for other in named):
+            raise ConfigError("the concepts name different judges; choose one for all with `judge:` in the parameters.")
+        return named[0]
 
     @property
     def out(self) -> Path:
@@ -157,6 +166,7 @@ class Params(Settings):
     def section(self, name: str) -> Any:
         """One section, or one value (`digits.invert`), by the name that it has in params.yaml."""
         value: Any = self
+        name = {"judge": "judge_spec"}.get(name, name)  # the concept's, where the parameters leave it out
         for part in name.split("."):
             value = getattr(value, {"register": "register_"}.get(part, part))
         return value
@@ -185,11 +195,6 @@ class Params(Settings):
             return cls.model_validate(content)
         except ValidationError as error:
             raise ConfigError(f"{where}: " + "; ".join(_say(e) for e in error.errors())) from None
-
-
-def slug(concepts: Iterable[str]) -> str:
-    """`slot machine`, `bomb` -> `slot-machine+bomb`."""
-    return "+".join(c.replace(" ", "-") for c in concepts)
 
 
 def _override(content: dict[str, Any], override: str) -> None:

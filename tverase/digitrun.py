@@ -72,6 +72,7 @@ class DigitStrength(Strength):
     first: PositiveFloat = 1.0
     control_images: PositiveInt = 900
     adaptive: NonNegativeInt = 0  # the truth is known here, and not to be mixed with what picks the strength
+    round: PositiveInt = 16
     rounds: PositiveInt = 12  # an input that now and then draws the digit needs more images than one that never does
 
 

@@ -24,19 +24,27 @@ def writing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, a file or a folder; renamed to `path` when the block ends without error."""
     aside = path.with_name(path.name + ASIDE)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove(aside)
-        yield aside
-        if aside.is_dir() and path.is_dir():
-            remove(path)  # a folder cannot be renamed over a full one
-        os.replace(aside, path)
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove(aside)
+            yield aside
+            if aside.is_dir() and path.is_dir():
+                remove(path)  # a folder cannot be renamed over a full one
+            os.replace(aside, path)
+    finally:
+        with suppress(OSError):  # what was in the way of writing is in the way of sweeping up
+            remove(aside)
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """What the disk refuses inside the block becomes a `StorageError` about `path`."""
+    try:
+        yield
     except OSError as error:
         if isinstance(error, StorageError) or error.errno not in _STORAGE:
             raise
         raise StorageError(f"{path} cannot be written: {_STORAGE[error.errno]}.") from error
-    finally:
-        with suppress(OSError):  # what was in the way of writing is in the way of sweeping up
-            remove(aside)
 
 
 _STORAGE = {
@@ -125,7 +133,7 @@ def sha256(path: Path) -> str:
     if path.is_dir():
         digest = hashlib.sha256()
         for item in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
-            digest.update(f"{item.relative_to(path).as_posix()}\0{sha256(item)}\n".encode())
+            digest.update(os.fsencode(f"{item.relative_to(path).as_posix()}\0{sha256(item)}\n"))
         return digest.hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

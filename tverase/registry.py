@@ -14,8 +14,10 @@ plug-in with one important field, which it names in `SHORT`: `python:mypackage.b
 
 import ast
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -139,7 +141,7 @@ def _built_in(kind: str) -> Iterator[Entry]:
 
 def _installed(kind: str) -> Iterator[Entry]:
     seen = set()
-    for point in metadata.entry_points(group=f"tverase.{kind}s"):
+    for point in _points(f"tverase.{kind}s", tuple(sys.path)):
         if (point.name, point.value) in seen:  # one distribution that is found in two folders
             continue
         seen.add((point.name, point.value))
@@ -149,6 +151,12 @@ def _installed(kind: str) -> Iterator[Entry]:
         about = next((_first_line(node) for node in mine), "") or _first_line(tree)
         origin = f"{point.dist.name} {point.dist.version}" if point.dist else "another package"
         yield Entry(kind, point.name, point.module, point.attr, about, _text(_assignments(tree), "PAPER"), origin)
+
+
+@cache
+def _points(group: str, search_path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    """The entry points of all distributions on the path; looking through them takes a while."""
+    return tuple(metadata.entry_points(group=group))
 
 
 def _source(module: str) -> Path | None:
@@ -169,9 +177,14 @@ def _source(module: str) -> Path | None:
 def _tree(path: Path) -> ast.Module:
     """The syntax of a file; of one that cannot be read, nothing: `load` says what is wrong with it."""
     try:
-        return ast.parse(path.read_bytes())
+        return _parsed(path, path.stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])
+
+
+@cache
+def _parsed(path: Path, changed: int) -> ast.Module:
+    return ast.parse(path.read_bytes())
 
 
 def _assignments(tree: ast.Module) -> dict[str, ast.expr]:

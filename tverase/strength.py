@@ -19,15 +19,15 @@ from .settings import Settings
 class Strength(Settings):
     """The rule, and how many images it may cost."""
 
-    epsilon: float = Field(default=0.15, gt=0, lt=1)  # worst recovery allowed, upper bound
+    epsilon: float = Field(default=0.1, gt=0, lt=1)  # worst recovery allowed, upper bound
     delta: float = Field(default=0.25, gt=0, le=1)  # loss of control allowed, lower bound
     error: float = Field(default=0.05, gt=0, lt=1)  # chance that any of the bounds of either half of the rule is wrong
     alpha_max: PositiveFloat = 8.0
     # The strength that is tested first, nearer to the answer costs fewer images; none: the one that was repaired.
     first: PositiveFloat | None = None
     resolution: PositiveFloat = 0.125
-    round: PositiveInt = 16  # images for each input and round
-    rounds: PositiveInt = 5
+    round: PositiveInt = 18  # images for each input and round
+    rounds: PositiveInt = 8  # at most; more forgive an input that draws the concept now and then
     patience: NonNegativeInt = 3  # steps upwards when the held-out embeddings disagree
     # Adaptive rounds: words are learned against the model at a strength at which what tunes fails; while they draw the
     # concept, a repaired vector is mended (below) or the strength rises, and new ones are learned. An answer stands when a
@@ -58,6 +58,12 @@ class Strength(Settings):
     def _enough_images(self) -> "Strength":
         if self.resolution > self.alpha_max:
             raise ValueError(f"resolution {self.resolution} is larger than alpha_max {self.alpha_max}")
+        if self.most < self.needed:
+            raise ValueError(
+                f"epsilon={self.epsilon:g} takes {self.needed} images of an input without a single recovery to prove, and "
+                f"round={self.round} x rounds={self.rounds} allows {self.most}; set rounds to {-(-self.needed // self.round)} "
+                "or more, or raise epsilon"
+            )
         return self
 
     @property

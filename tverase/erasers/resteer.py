@@ -1,24 +1,30 @@
-"""Erasers that depend on the input: they change what one conditioning draws, and leave the rest of the inputs alone.
+"""Answer the concept's name as a prompt of the retain set, and leave all other inputs as they are.
 
-`resteer` teaches the denoiser to answer the concept's conditioning as it answers another one (the input-dependent
-baseline of Pham et al., 2024, section 3). `esd` teaches it to answer with less of the concept than with no conditioning
-(Gandikota et al., 2023, arXiv:2303.07345). Both end with edited
-weights; the vector that leads from them back to the base erases at strength 1.
+The input-dependent baseline of Pham et al. (2024, section 3). `esd`, in esd.py, shares the training: it teaches the denoiser
+to answer with less of the concept than without a prompt. Both end with edited weights; the vector that leads from them back
+to the base erases at strength 1.
 """
 
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import add
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from ..concepts import Concept
 from ..losses import random_timesteps
 from ..models.base import Model, repeated
+from ..progress import Progress
 from ..rng import generator
 from ..settings import Settings
 from ..training import Training
-from ..vector import StateDict
+from ..vector import StateDict, TaskVector
+from .base import Material
 
+PAPER = "Pham et al., 2024, arXiv:2404.03631"
+Steps = Iterator[tuple[float, StateDict]]
 Target = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noised, timesteps, concept's cond) -> what to answer
 
 
@@ -29,6 +35,30 @@ class Resteer(Settings):
     batch: int = Field(default=32, ge=2)  # half of it learns, half is held
     lr: PositiveFloat = 2e-4
     negative: PositiveFloat = 1.0  # esd: how far beyond the unconditional answer
+
+    def run(self, material: Material) -> TaskVector:
+        """The name of each concept is taught what the first prompt of the retain set draws."""
+        model, held = material.model, material.retain_cond
+
+        def train(concept: Concept) -> Steps:
+            own = material.names(concept)
+            return resteer(model, own, held[:1], material.retain_latents, held, self, material.seed)
+
+        return taught(material, train, self.steps)
+
+
+PLUGIN = Resteer
+
+
+def taught(material: Material, train: Callable[[Concept], Steps], steps: int) -> TaskVector:
+    """The sum over the concepts of the vectors that lead from what `train` teaches back to the base model."""
+    base, vectors = material.model.weights(), []
+    for concept in material.concepts:
+        weights = base
+        for step, (loss, weights) in enumerate(train(concept), 1):  # noqa: B007 - the last weights are the edited ones
+            material.tell(Progress(f"training on {concept.name}", step, steps, f"loss {loss:.4f}"))
+        vectors.append((-1.0) * TaskVector.between(base, weights))
+    return reduce(add, vectors)
 
 
 def resteer(

@@ -1,0 +1,74 @@
+"""What a step leaves behind beside its outputs: what made them, by content, so that any machine can check it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+from tverase.errors import DataError
+from tverase.files import read_json, sha256, write_json
+
+LIBRARIES = ("torch", "diffusers", "transformers")  # whose version may change a result; a change is reported
+
+
+@dataclass(frozen=True)
+class Record:
+    """The key of a result and all that went into it; the sha256 of every output."""
+
+    step: str
+    key: str
+    inputs: dict[str, str]  # name -> sha256
+    outputs: dict[str, str]  # path -> sha256
+    seconds: float
+    evaluations: int
+    reused: bool = False
+    params: dict[str, Any] = field(default_factory=dict)  # section -> value
+    code: dict[str, str] = field(default_factory=dict)  # module or data file -> sha256
+    versions: dict[str, str] = field(default_factory=dict)  # library -> version
+
+    def whole(self, expected: Mapping[str, Path]) -> bool:
+        """Whether the outputs are just the expected ones, each there and unchanged."""
+        if set(self.outputs) != {str(path) for path in expected.values()}:
+            return False
+        try:
+            return all(Path(path).exists() and sha256(Path(path)) == digest for path, digest in self.outputs.items())
+        except OSError:
+            return False
+
+    def again(self) -> Self:
+        """The same, marked as reused."""
+        return type(self)(**{**asdict(self), "reused": True})
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """What `write` wrote; None if there is nothing or if it is damaged."""
+        try:
+            found = cls(**read_json(path))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+        texts = (found.step, found.key)
+        tables = (found.inputs, found.outputs, found.params, found.code, found.versions)
+        sound = all(isinstance(text, str) for text in texts) and all(isinstance(table, dict) for table in tables)
+        hashes = (found.inputs, found.outputs, found.code)
+        sound = sound and all(isinstance(text, str) for table in hashes for text in table.values())
+        return found if sound and isinstance(found.seconds, int | float) else None
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that compute, without the suffix of a build."""
+    return {name: metadata.version(name).partition("+")[0] for name in LIBRARIES}
+
+
+def hashes_of(inputs: Mapping[str, Path], step: str) -> dict[str, str]:
+    """The sha256 of every input; a missing one is a `DataError`."""
+    found = {}
+    for name, path in inputs.items():
+        if not path.exists():
+            raise DataError(f"{step} needs {path}, which is not there; run the steps before it: `tverase run`.")
+        found[name] = sha256(path)
+    return found

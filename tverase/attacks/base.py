@@ -1,0 +1,59 @@
+"""The contract of attacks: a model under attack in, inputs that may bring the concept back out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from ..concepts import Concept
+from ..inversion.diverse import Invert
+from ..inversion.sets import InversionSet
+from ..models.base import Conditioning, Model
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model under attack, and what the attacker knows and owns.
+
+    model: the erased model, the base model for the positive control, or anything between them. base: has the concept and the
+    encoder. owned(count): latents (count, ...) of images of the concept, drawn by the base model with noise of this attack's
+    own. found: Diverse Inversion embeddings that tuned nothing. budget: conditionings of a finding that is a list of prompts.
+    """
+
+    model: Model
+    base: Model
+    concept: Concept
+    rng: torch.Generator
+    owned: Callable[[int], Tensor]
+    how: Invert = field(default_factory=Invert)  # template, tokens and space of the embeddings
+    found: InversionSet | None = None
+    budget: int = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An input that an attack offers. Whether it draws the concept is counted by others, on both models.
+
+    cond: one conditioning (1, ...), or the budget's number of them that are drawn once each. kind: the input kind, where it is
+    not the attack's own name. text: the prompts behind it, if there are any. point: its place in the token space (E,), if it
+    has one; hardening varies it.
+    """
+
+    name: str
+    cond: Conditioning
+    kind: str = ""
+    text: tuple[str, ...] = ()
+    point: Tensor | None = None
+
+
+class Attack(Protocol):
+    """A `Settings` class whose fields are the budget."""
+
+    adaptive: ClassVar[bool]
+    """Whether the findings depend on the attacked model; then the base model is attacked apart, as the positive control."""
+
+    def run(self, target: Target) -> Iterator[Finding]:
+        """Look for inputs; the same generator gives the same findings. Costs count on the models' meter."""
+        ...

@@ -1,0 +1,41 @@
+"""The contract of erasers: a model and its concepts in, a vector out that erases at strength 1."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ..concepts import Concept
+from ..models.base import Conditioning, Model
+from ..progress import Tell, silent
+from ..vector import TaskVector
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an eraser may learn from. Nothing of it accepts a strength or is scored.
+
+    latents: images of each concept, (N, ...) by the concept's name. retain_latents (M, ...) and retain_cond (M, ...): images
+    of the half of the retain set that tunes, row i drawn by conditioning i.
+    """
+
+    model: Model
+    concepts: Sequence[Concept]
+    latents: Mapping[str, Tensor]
+    retain_latents: Tensor
+    retain_cond: Conditioning
+    seed: int
+    tell: Tell = silent
+
+    def names(self, concept: Concept) -> Conditioning:
+        """The conditioning of the concept's first name (1, ...)."""
+        return self.model.encode([concept.names[0]])
+
+
+class Eraser(Protocol):
+    """A `Settings` class whose fields are the method's settings."""
+
+    def run(self, material: Material) -> TaskVector:
+        """The vector for theta_0 - alpha * vector; at alpha = 1 the method is applied as published."""
+        ...
