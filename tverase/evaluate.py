@@ -186,9 +186,9 @@ class Examiner:
 
         before, after = drawn(self.base), drawn(self.erased)
         reference = thumbnails(before)
-        seen = [by_axis(images, prompts, self.judge, reference) for images in (before, after)]
+        base, erased = (by_axis(images, prompts, self.judge, reference) for images in (before, after))
         behind = {name: kept(drawn(model), prompts, self.judge, reference) for name, model in self.behind.items()}
-        return Control(prompts, wanted(prompts, self.judge), *seen, before, after, behind)
+        return Control(prompts, wanted(prompts, self.judge), base, erased, before, after, behind)
 
 
 def examine(

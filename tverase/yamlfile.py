@@ -136,7 +136,8 @@ def _value(node: yaml.Node, path: Where, lines: dict[Where, int], name: str) -> 
             raise ConfigError(_tagged(node, name))
         return [_value(item, (*path, i), lines, name) for i, item in enumerate(node.value)]
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
-    if kind not in ("str", "int", "float", "bool", "null") or (kind != "str" and node.style in ("'", '"', "|", ">")):
+    quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
+    if kind not in ("str", "int", "float", "bool", "null") or (quoted and kind != "str"):
         raise ConfigError(_tagged(node, name))
     try:
         return getattr(_Strict(""), f"construct_yaml_{kind}")(node)

@@ -1,5 +1,6 @@
 """A concept from its name and what else is given: templates by kind fill in the rest, and say so."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,23 +28,30 @@ def build(name: str, kind: Kind = "object", given: Mapping[str, Any] | None = No
     noun, wording = str(fields.get("noun") or name), WORDINGS[kind]
     filled = {
         "templates": (wording.template,),
-        "names": tuple(pattern.replace(FREE, noun) for pattern in wording.names),
-        "compositions": tuple(pattern.replace(FREE, noun) for pattern in wording.compositions),
+        "names": tuple(_said(pattern, noun) for pattern in wording.names),
+        "compositions": tuple(_said(pattern, noun) for pattern in wording.compositions),
     }
     for key, prompts in filled.items():
         if fields.get(key) is None and prompts:
             fields[key] = prompts
-            assumed.append(f"{key} by the templates of kind {kind}: {_listed(prompts)}")
+            assumed.append(f"{key} {_listed(prompts)}")
     if not fields.get("retain"):
         fields["retain"] = divided([Prompt(caption) for caption in CAPTIONS])
-        assumed.append(f"retain: {len(CAPTIONS)} everyday captions without labels, counted by agreement")
+        assumed.append(f"retain {len(CAPTIONS)} everyday captions, counted by agreement with the base model")
     try:
-        return Built(Concept.model_validate(_sorted({**fields, "name": name, "kind": kind, "noun": noun})), tuple(assumed))
+        return Built(
+            Concept.model_validate(_sorted({**fields, "name": name, "kind": kind, "noun": noun})), tuple(assumed)
+        )
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"]).removeprefix("Value error, ")
         raise ConfigError(f"concept {name!r}: {place + ': ' if place else ''}{message}.") from None
+
+
+def _said(pattern: str, noun: str) -> str:
+    """The pattern with the noun, and `an` before a vowel."""
+    return re.sub(r"\ba \{\}", "an {}" if noun[:1].lower() in "aeiou" else "a {}", pattern).replace(FREE, noun)
 
 
 def _sorted(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Concept files: YAML to `Concept`, strictly; every problem is one sentence with its line."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from ..settings import Settings
 from ..yamlfile import Document, read_document
 from .base import KINDS, Concept, Kind, Prompt, mentions
 from .build import Built, build
-from .own import require_images
+from .own import captioned, require_images
 from .prompts import Grown, role_of
 from .resolve import Resolved, resolve
 from .retain import divided
@@ -92,10 +92,8 @@ def read_concept(document: Document) -> Built:
     for key in ("images", "retain_images"):
         if key in fields:
             fields[key] = require_images(folder / fields[key], document.place((key,)))
-    retain, captions = _retain(content, document, folder), dict[Path, str]()
+    retain = _retain(content, document, folder)
     if content.retain_images:
-        from .own import captioned
-
         captions = captioned(fields["retain_images"])
         retain = retain or [Prompt(text) for text in dict.fromkeys(captions.values())]
     judge, label, assumed = _judged(content, document, retain)
@@ -162,7 +160,7 @@ def _judged(
     except ConfigError as error:
         raise ConfigError(f"{document.place(('judge',))}: {error}") from None
     spec = content.judge if isinstance(content.judge, dict) else _spelled(content.judge)
-    known = [str(label) for label in spec.get("labels") or ()]
+    known = list(_flat(spec.get("labels")))
     label = content.label or content.name
     if not known:
         return spec, content.label, []
@@ -177,6 +175,12 @@ def _judged(
             place = document.place(("retain", prompt.text))
             raise ConfigError(f"{place}: {unknown('label of the judge', odd[0], known)}.")
     return spec, label, assumed
+
+
+def _flat(labels: Any) -> Iterator[str]:
+    """The labels of a judge, from a list or from several lists by name."""
+    for part in labels.values() if isinstance(labels, Mapping) else [labels or ()]:
+        yield from part
 
 
 def _spelled(text: str) -> dict[str, Any]:

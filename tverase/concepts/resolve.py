@@ -64,7 +64,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def _notice(name: str, assumed: Iterable[str]) -> str:
-    return f"concept {name!r} is in no vocabulary{_close(name)}; assumed: kind object; {'; '.join(assumed)}. {_HOW}"
+    return f"concept {name!r} is in no vocabulary{_close(name)}; assumed by its name: kind object; {'; '.join(assumed)}. {_HOW}"
 
 
 def _close(name: str) -> str:
