@@ -1,6 +1,7 @@
 """Building a pipeline from a checked folder, part by part: nothing else of the folder is read, and no code of it runs."""
 
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +9,19 @@ import torch
 
 from ..errors import ModelError, TveraseError
 from .checking import check_folder, read_index, zero_signal
-from .layout import STABLE_DIFFUSION
+from .layout import STABLE_DIFFUSION, Layout
 from .locating import locate
 from .reading import first_line, read_config, require_finite, say, weights_of
-from .text2image import TextToImage
 
-LONGEST_CAPTION = 4096
+SHORTEST_CAPTION, LONGEST_CAPTION = 3, 4096  # tokens: begin, a word, end
 
 
-def open_model(where: str | Path, device: str = "cpu") -> TextToImage:
-    """The pipeline in a folder, or with a hub id, as a `Model` in float32.
+def open_pipeline(where: str | Path) -> Any:
+    """The Stable Diffusion pipeline in a folder, or with a hub id, in float32 and without a safety checker.
 
     Raises `ModelError` if it is missing, incomplete, damaged or of another architecture, `UnsafeWeights` if its
     weights are pickled, `NetworkError` if it has to be fetched and cannot be.
     """
-    pipe = open_pipeline(where)
-    return TextToImage.of(pipe.to(device))
-
-
-def open_pipeline(where: str | Path) -> Any:
-    """The same as a diffusers pipeline, without a safety checker."""
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import logging
 
@@ -35,8 +29,8 @@ def open_pipeline(where: str | Path) -> Any:
     folder = locate(where)
     check_folder(folder, finite=False)  # the opened weights are looked at below
     try:
-        parts = {name: _network(name, folder) for name in STABLE_DIFFUSION.networks()}
-        tokenizer = _tokenizer(folder, parts["text_encoder"])
+        parts = {name: network_of(name, folder) for name in STABLE_DIFFUSION.networks()}
+        tokenizer = tokenizer_of(folder, parts["text_encoder"])
         scheduler = _scheduler(folder)
         pipe = StableDiffusionPipeline(
             **parts,
@@ -56,13 +50,10 @@ def open_pipeline(where: str | Path) -> Any:
     return pipe
 
 
-def _network(name: str, folder: Path) -> Any:
+def network_of(name: str, folder: Path, layout: Layout = STABLE_DIFFUSION) -> Any:
     """One part with its weights in float32: every key is one that the architecture has, and the other way round."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
-
-    kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}[name]
-    part, about = folder / name, STABLE_DIFFUSION.parts[name]
+    part, about = folder / name, layout.parts[name]
+    kind = getattr(import_module(about.library), about.classes[0])
     options = {"trust_remote_code": False} if about.library == "transformers" else {}
     made, info = kind.from_pretrained(
         part,
@@ -84,13 +75,17 @@ def _network(name: str, folder: Path) -> Any:
     return made.eval()
 
 
-def _tokenizer(folder: Path, text_encoder: Any) -> Any:
+def tokenizer_of(folder: Path, text_encoder: Any) -> Any:
     """The tokenizer, with the text encoder's limit if it has none of its own or a larger one."""
     from transformers import CLIPTokenizer
 
     made = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True, trust_remote_code=False)
     longest, words = text_encoder.config.max_position_embeddings, text_encoder.config.vocab_size
     made.model_max_length = min(int(made.model_max_length), longest, LONGEST_CAPTION)
+    if made.model_max_length < SHORTEST_CAPTION:
+        raise ModelError(
+            f"{say(folder / 'tokenizer')} cuts captions to {made.model_max_length} tokens; set model_max_length to {longest}."
+        )
     if len(made) > words:
         raise ModelError(
             f"{say(folder / 'tokenizer')} has {len(made)} tokens, the text encoder knows {words}; they do not belong together."
