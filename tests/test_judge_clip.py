@@ -120,7 +120,7 @@ def test_the_name_has_the_version_of_the_weights(random_folder: Path, bright_fol
     assert one.name.startswith("random/")
     assert one.name.partition("/")[2] != other.name.partition("/")[2]
     assert about(one)["accuracy"] == 0.9
-    assert built("judge", {"kind": "clip", "model": str(moved), "labels": LABELS}).files() == {"judge/clip": moved}
+    assert built("judge", {"kind": "clip", "model": str(moved), "labels": LABELS}).files() == {"clip": moved}
 
 
 @pytest.mark.parametrize(

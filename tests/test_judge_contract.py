@@ -158,7 +158,7 @@ class _Only:
 def test_the_embedded_judges_are_one_plug_in() -> None:
     plugin = built("judge", {"kind": "embedded", "folder": str(JUDGES)})
     judge = plugin.open()
-    assert plugin.files() == {f"judge/{axis}": JUDGES / f"{axis}.safetensors" for axis in ("object", "style")}
+    assert plugin.files() == {axis: JUDGES / f"{axis}.safetensors" for axis in ("object", "style")}
     assert list(judge.axes) == ["object", "style"]
     images = torch.rand(4, 3, 32, 32) * 2 - 1
     alone = CnnJudge.load(JUDGES / "style.safetensors")
@@ -174,6 +174,6 @@ def test_the_probes_are_one_plug_in() -> None:
     pytest.importorskip("efficientnet_lite_pytorch")
     plugin = built("judge", {"kind": "probe", "folder": str(JUDGES.parent / "probes")})
     judge = plugin.open()
-    assert set(plugin.files()) == {"judge/object", "judge/style", "judge/backbone"}
+    assert set(plugin.files()) == {"object", "style", "backbone"}
     assert judge.sees(torch.zeros(1, 3, 32, 32), ["bomb"]).shape == (1,)
     assert judge.axes["object"] == built("judge", {"kind": "embedded", "folder": str(JUDGES)}).open().axes["object"]

@@ -73,7 +73,7 @@ def test_the_short_form_finds_the_labels(module: Path) -> None:
         judge = plugin.open()
         assert judge.labels == ("bright", "dark")
         assert shows(judge, LIGHTS, "dark").tolist() == [False, True, False]
-        assert plugin.files() == {"judge/python": module}
+        assert plugin.files() == {"python": module}
 
 
 def test_the_version_is_that_of_the_source(module: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_panel_of_specifications(module: Path) -> None:
     }
     plugin = built("judge", {"kind": "panel", "judges": ["python:judges_of_mine:mapping", other]})
     judge = plugin.open()
-    assert plugin.files() == {"judge/python/0": module, "judge/python/1": module}
+    assert plugin.files() == {"python/0": module, "python/1": module}
     assert shows(judge, LIGHTS, "bright").tolist() == [True, False, True]
     assert met(judge, LIGHTS, [["bright"]] * 3).tolist() == [True, False, False]
     assert about(judge)["disagreement"] == {"images": 6, "split": 2}

@@ -9,14 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tverase.concepts import Prompt
 from tverase.errors import ModelError
 from tverase.files import write_tensors
-from tverase.judges.base import NONE, shows, verdicts
+from tverase.judges.base import NONE, as_judge, met, shows, verdicts
+from tverase.judges.by_label import ByLabel
 from tverase.judges.cnn import CnnJudge, JudgeNet
 from tverase.pretrain.judges import Kind, classes_of, nameless, renderings, roughen, rubbish, train_judge
 from tverase.rng import generator
-from tverase.trial import Jury, right
 from tverase.world.sprites import Sprites
 from tverase.world.vocabulary import Vocabulary
 
@@ -133,17 +132,13 @@ def written(*classes: tuple[int, int]) -> Tensor:
 
 
 def test_an_image_is_right_if_both_judges_see_what_was_asked_for() -> None:
-    jury = Jury(Reader(0, "bomb", "owl"), Reader(1, "noto", "flat"))
-    assert jury.of("object") is jury.thing
-    assert jury.of("style") is jury.style
-    asked = [
-        Prompt("", "owl", "flat"), Prompt("", "owl", "flat"), Prompt("", "owl", "flat"),
-        Prompt("", "bomb"), Prompt("", None, "noto"), Prompt(""), Prompt("", "bomb", "noto"),
-    ]  # fmt: skip
+    thing, style = Reader(0, "bomb", "owl"), Reader(1, "noto", "flat")
+    judge = ByLabel({"object": as_judge(thing), "style": as_judge(style)})
+    asked = [("owl", "flat"), ("owl", "flat"), ("owl", "flat"), ("bomb",), ("noto",), (), ("bomb", "noto")]
     drawn = written((1, 1), (1, 0), (2, 1), (0, 2), (2, 0), (2, 2), (2, 2))
-    assert right(drawn, asked, jury).tolist() == [True, False, False, True, True, True, False]
-    assert verdicts(jury.thing, drawn).tolist() == [1, 1, 2, 0, 2, 2, 2]
-    assert shows(jury.style, drawn, "flat").tolist() == [True, False, True, False, False, False, False]
+    assert met(judge, drawn, asked).tolist() == [True, False, False, True, True, True, False]
+    assert verdicts(thing, drawn).tolist() == [1, 1, 2, 0, 2, 2, 2]
+    assert shows(style, drawn, "flat").tolist() == [True, False, True, False, False, False, False]
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))

@@ -42,7 +42,7 @@ class ClassifierJudge(ScoredSettings):
     def files(self) -> dict[str, Path]:
         """The model's folder, or timm's weights."""
         where = str(self.weights) if self.weights else self.model
-        return local_files(where, "judge/classifier")
+        return local_files(where, "classifier")
 
     def open(self, device: str = "cpu") -> Judge:
         """Load the network; half precision on a GPU."""

@@ -36,7 +36,7 @@ class ClipJudge(ScoredSettings):
 
     def files(self) -> dict[str, Path]:
         """The model's folder."""
-        return local_files(self.model, "judge/clip")
+        return local_files(self.model, "clip")
 
     def open(self, device: str = "cpu") -> Judge:
         """Load the model and encode the labels; half precision on a GPU."""

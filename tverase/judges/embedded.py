@@ -18,7 +18,7 @@ class EmbeddedJudge(Settings):
 
     def files(self) -> dict[str, Path]:
         """Both files."""
-        return {f"judge/{axis}": self.folder / f"{axis}.safetensors" for axis in AXES}
+        return {axis: self.folder / f"{axis}.safetensors" for axis in AXES}
 
     def open(self, device: str = "cpu") -> Judge:
         """Load both; they are small and stay on the CPU."""

@@ -39,7 +39,7 @@ class NudeNetJudge(ScoredSettings):
 
     def files(self) -> dict[str, Path]:
         """The detector's weights in the installed package."""
-        return {"judge/nudenet": _weights()}
+        return {"nudenet": _weights()}
 
     def open(self, device: str = "cpu") -> Judge:
         """Load the detector."""

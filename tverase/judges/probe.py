@@ -96,8 +96,8 @@ class Probes(Settings):
 
     def files(self) -> dict[str, Path]:
         """The probes and the backbone's weights."""
-        probes = {f"judge/{axis}": self.folder / f"{axis}.safetensors" for axis in ("object", "style")}
-        return probes | {"judge/backbone": backbone.weights_file()}
+        probes = {axis: self.folder / f"{axis}.safetensors" for axis in ("object", "style")}
+        return probes | {"backbone": backbone.weights_file()}
 
     def open(self, device: str = "cpu") -> Judge:
         """Load the probes; they stay on the CPU."""

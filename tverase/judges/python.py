@@ -40,7 +40,7 @@ class PythonJudge(ScoredSettings):
     def files(self) -> dict[str, Path]:
         """The module's source; what it imports or reads is not known here."""
         path = self._source()
-        return {"judge/python": path} if path else {}
+        return {"python": path} if path else {}
 
     def open(self, device: str = "cpu") -> Judge:
         """Import the function; it decides itself where it computes."""
