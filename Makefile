@@ -42,24 +42,24 @@ repro: setup  ## the same through DVC
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 flow: setup  ## the Prefect flow once, with params.yaml and Prefect's own log
-	$(BIN)/python -m flows.erase
+	$(BIN)/python -m flows.client --or-start python -m flows.erase
 
-# The server's database is .prefect/prefect.db. To use another server: export PREFECT_API_URL, and skip `make serve`.
-serve deploy worker: export PREFECT_HOME ?= $(CURDIR)/.prefect
-deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+# Database and password are in .prefect. To use another server: export PREFECT_API_URL, and skip `make serve`.
+serve deploy worker: PORT := 4200
+ui: PORT := 5000
 
-serve: setup  ## a Prefect server on http://127.0.0.1:4200
-	$(BIN)/prefect server start --host 127.0.0.1 --port 4200
+serve: setup  ## a Prefect server on http://127.0.0.1:4200 (PORT=4300 for another)
+	$(BIN)/python -m flows.serve prefect --port $(PORT)
 
 deploy: setup  ## tell the server what prefect.yaml and params.yaml say: nightly and on-demand
-	PATH="$(CURDIR)/$(BIN):$$PATH" infra/deploy
+	$(BIN)/python -m flows.client --port $(PORT) infra/deploy
 
 worker: setup  ## carry out what the server schedules, one run at a time
-	$(BIN)/prefect worker start --pool tverase-local --type process --install-policy never --limit 1
+	$(BIN)/python -m flows.client --port $(PORT) \
+		prefect worker start --pool tverase-local --type process --install-policy never --limit 1
 
-ui: setup  ## MLflow on http://127.0.0.1:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
-		--backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts
+ui: setup  ## MLflow on http://127.0.0.1:5000 (PORT=5050 for another)
+	$(BIN)/python -m flows.serve mlflow --port $(PORT)
 
 bench: setup  ## the measures of docs/results.md, more than an hour
 	$(BIN)/python -m benchmarks.base_model

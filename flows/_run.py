@@ -1,49 +1,54 @@
 """`tverase run`: the flow on this machine, quietly, and a summary that fits on a screen."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 from tasks._common import model_is_given
 from tasks._digits import out
 from tasks._main import quiet
+from tasks._tracking import check_tracking
 from tverase.config import Params
+from tverase.errors import Infeasible, NotProved
 from tverase.files import read_json
 from tverase.models.folder import check_folder, locate
 
-DEFAULTS = {
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # it logs an error's traceback, and then we say the error in one sentence
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own 20 s are too few on a busy machine
-}
+from ._server import calm, reach
 
 
 def erase(params: Params, force: tuple[str, ...], start: str | None) -> dict[str, Any]:
-    """Run the flow. Without PREFECT_API_URL a server lives for as long as the flow does."""
-    _calm()
+    """Run the flow. Without PREFECT_API_URL or `make serve` a server lives for as long as this process does."""
+    quiet()
+    calm()
     if model_is_given(params):
         check_folder(locate(params.model))  # before a server is started for nothing
+    check_tracking()
+    answers = reach()
     from .erase import erase_concept
 
-    result: dict[str, Any] = erase_concept(params, force, start)
-    return {**result, "metrics": read_json(params.out / "metrics.json")}
+    answers()
+    result: Any = erase_concept(params, force, start)  # a dictionary, whatever the state is called
+    measured = params.out / "metrics.json"
+    return {**result, "metrics": read_json(measured) if measured.exists() else None}
+
+
+def require_proved(result: dict[str, Any]) -> None:
+    """Nothing if the verdict is "erased"; otherwise the error that says what it is, with its own exit code."""
+    said = result["verdict"]
+    if said["outcome"] == "infeasible":
+        raise Infeasible(f"{said['why']} The report has the curve; change search_strength or erase.alpha.")
+    if said["outcome"] != "erased":
+        raise NotProved(f"{said['title']} ({said['outcome']}). {said['why']}")
 
 
 def digits(params: Params, force: tuple[str, ...]) -> dict[str, Any]:
     """Run the digit experiment's flow."""
-    _calm()
+    quiet()
+    calm()
+    answers = reach()
     from .unconditional_safety import unconditional_safety
 
+    answers()
     result: dict[str, Any] = unconditional_safety(params, force)
     return {**result, "metrics": read_json(out(params) / "metrics.json")}
-
-
-def _calm() -> None:
-    quiet()
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(Path(".prefect/storage").resolve()))
 
 
 def digit_summary(params: Params, result: dict[str, Any]) -> None:
@@ -71,15 +76,31 @@ def _work(steps: dict[str, Any]) -> str:
 
 
 def summary(params: Params, result: dict[str, Any]) -> None:
-    """What came out, in at most 25 lines on stdout."""
+    """What came out, in at most 25 lines on stdout; the verdict comes first."""
     from rich.console import Console
+    from rich.markup import escape
+
+    console, said = Console(highlight=False), result["verdict"]
+    first = said["title"] if said["outcome"] == "erased" else f"{said['outcome'].capitalize()}: {said['title']}"
+    console.print(f"[bold]{escape(first)}[/bold]\n{escape(said['why'])}\n")
+    if result["metrics"] is not None:
+        _numbers(console, result["metrics"])
+    console.print(_work(result["steps"]))
+    console.print(f"report    {result['report']}")
+    if "erased" in result:
+        console.print(f"pipeline  {result['erased']}")
+        console.print(f"registry  {result['model']} (version {result['version']}); `make ui` shows it")
+    else:
+        console.print(f"MLflow    run {result['run']}; `make ui` shows it")
+
+
+def _numbers(console: Any, metrics: dict[str, Any]) -> None:
+    """How often each kind of input draws the concept, and what happened to everything else."""
     from rich.table import Table
 
     from tverase.report.words import rung as spoken
 
-    metrics, console = result["metrics"], Console(highlight=False)
-    console.print(f"\n[bold]{', '.join(params.concepts)}[/bold] erased at alpha {metrics['alpha']:g}\n")
-    table = Table("input", "draws it", box=None, pad_edge=False)
+    table = Table("input", f"draws it at alpha {metrics['alpha']:g}", box=None, pad_edge=False)
     for rung, rate in metrics["recovery"].items():
         table.add_row(spoken(rung), f"{rate:.1%}")
     if metrics["worst_inversion"] is not None:
@@ -91,6 +112,3 @@ def summary(params: Params, result: dict[str, Any]) -> None:
         f"everything else: {control['base']:.1%} recognised before, {control['erased']:.1%} after "
         f"(loss {100 * control['loss']:.1f} points, {100 * control['loss_low']:.1f} to {100 * control['loss_high']:.1f})\n"
     )
-    console.print(_work(result["steps"]))
-    console.print(f"report    {result['report']}\npipeline  {result['erased']}")
-    console.print(f"registry  {result['model']} (version {result['version']}); `make ui` shows it")

@@ -3,11 +3,16 @@
 """
 
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from tverase.errors import TveraseError
+
+from ._secrets import clean
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -16,6 +21,16 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
+WORDS = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
+GRACE = 8.0  # seconds from a signal to the end; a container is killed after ten
+
+
+class Stopped(BaseException):
+    """A signal asked for the end. No `except Exception` may take it for a fault, nor click for its own Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def quiet() -> None:
@@ -25,10 +40,50 @@ def quiet() -> None:
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """Errors that we know end the process with one sentence on stderr and their exit code."""
+def plainly(kept: str = "finished steps are kept, and the next run goes on from there") -> Iterator[None]:
+    """Errors that we know, SIGTERM and Ctrl-C end the process with one sentence on stderr and their exit code."""
+    with _stoppable(kept):
+        try:
+            yield
+        except TveraseError as error:
+            sys.stderr.write(f"error: {clean(str(error))}\n")
+            sys.exit(error.exit_code)
+        except Stopped as stop:
+            sys.stderr.write(f"{WORDS[signal.Signals(stop.number)]}; {kept}.\n")
+            _later(os._exit, 128 + stop.number)  # libraries have their say at the exit, but not for ever
+            sys.exit(128 + stop.number)
+
+
+def _later(call: Callable[[int], object], number: int) -> threading.Timer:
+    timer = threading.Timer(GRACE, call, [number])
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+@contextmanager
+def _stoppable(kept: str) -> Iterator[None]:
+    """Turn the first signal into `Stopped`; a second one, or too long a farewell, ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can take signals
+        return
+    timers: list[threading.Timer] = []
+
+    def leave(number: int) -> None:
+        os.write(2, f"{WORDS[signal.Signals(number)]}; {kept}.\n".encode())
+        os._exit(128 + number)
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if timers:
+            leave(number)
+        timers.append(_later(leave, number))
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in WORDS}
     try:
         yield
-    except TveraseError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
