@@ -153,3 +153,12 @@ def test_a_panel_of_specifications(module: Path) -> None:
         built("judge", {"kind": "panel", "judges": ["embedded"]})
     with pytest.raises(ConfigError, match="unknown judge 'embeded'"):
         built("judge", {"kind": "panel", "judges": ["embeded", "probe"]}).open()
+
+
+def test_judges_by_label_from_specifications(module: Path) -> None:
+    red = {"kind": "python", "function": "judges_of_mine:red", "labels": ["red"], "rest": "other", "threshold": 0.6}
+    plugin = built("judge", {"kind": "by-label", "judges": {"light": "python:judges_of_mine:mapping", "tint": red}})
+    judge = plugin.open()
+    assert plugin.files() == {"light/python": module, "tint/python": module}
+    assert dict(judge.axes) == {"light": ("bright", "dark"), "tint": ("red", "other")}
+    assert met(judge, LIGHTS, [["bright", "red"], ["dark", "red"], ["bright", "other"]]).tolist() == [True, False, True]

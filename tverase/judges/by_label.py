@@ -1,13 +1,19 @@
 """Several judges, each for its own labels: one knows objects, another knows styles."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..registry import built
+from ..settings import Settings
 from .base import Judge, about, columns_of, surely
+
+NAME = "by-label"
 
 
 class ByLabel:
@@ -84,3 +90,21 @@ class ByLabel:
     def facts(self) -> dict[str, Any]:
         """`about` of each judge."""
         return {"judges": {part: about(judge) for part, judge in self.judges.items()}}
+
+
+class ByLabelJudge(Settings):
+    """Judges by the name of their axis."""
+
+    judges: dict[str, dict[str, Any] | str] = Field(min_length=1)  # each as it would stand alone
+
+    def files(self) -> dict[str, Path]:
+        """The files of all judges, under their axes."""
+        parts = {axis: built("judge", spec).files() for axis, spec in self.judges.items()}
+        return {f"{axis}/{name}": path for axis, found in parts.items() for name, path in found.items()}
+
+    def open(self, device: str = "cpu") -> Judge:
+        """Open all judges."""
+        return ByLabel({axis: built("judge", spec).open(device) for axis, spec in self.judges.items()})
+
+
+PLUGIN = ByLabelJudge
