@@ -150,7 +150,7 @@ def test_two_plug_ins_of_one_name_are_refused(site: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"kind": "bleu"}, r"unknown judge 'bleu'; did you mean 'blue'\? There are: .*blue"),
+        ({"kind": "bleu"}, r"unknown judge 'bleu'; did you mean 'blue' or 'by-label'\? There are: .*blue"),
         ({"kind": "blue", "lest": 1}, r"judge blue: unknown field 'lest'; did you mean 'least'\? There are: least"),
         ({"kind": "blue", "least": "much"}, r"judge blue: least = 'much': Input should be a valid number"),
         ({"least": 1}, r"expected a mapping with 'kind' or a string for the judge, got \{'least': 1\}; kinds: .*blue"),
