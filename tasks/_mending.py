@@ -6,6 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from tverase.adaptive import LEARNED
 from tverase.files import read_tensors
 from tverase.held import kept
 from tverase.models.base import in_turn
@@ -35,7 +36,7 @@ def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Men
         return TaskVector.load(job.inputs["selected"]), lessons_of(job, model), _of_rounds(job, model)
 
     def again(names: Sequence[str]) -> None:
-        number, others = trial.became + 1, [name for name in trial.inputs.points if name not in names]
+        number, others = trial.became + 1, [name for name in trial.inputs.cond if LEARNED in name and name not in names]
         teacher, lessons, rounds = before()
         parts = rounds, _of_search(job, model, trial, others, f"{number}/others")
         known, found = torch.cat(parts), _of_search(job, model, trial, names, f"{number}")
@@ -70,6 +71,7 @@ def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[
         mine = [name for name in names if inputs.concept[name] == concept]
         if mine:
             rng, count = generator(params.seed, f"mend/{concept.name}/{which}"), 2 * params.repair.inputs
-            points = torch.stack([inputs.points[name] for name in mine])
-            rows.append(kept(model, concept, points, words, count, rng, params.repair.as_learned))
+            if points := [inputs.points[name] for name in mine if name in inputs.points]:
+                rows.append(kept(model, concept, torch.stack(points), words, count, rng, params.repair.as_learned))
+            rows += [in_turn(inputs.cond[name], count) for name in mine if name not in inputs.points]
     return torch.cat(rows)

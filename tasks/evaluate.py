@@ -1,27 +1,29 @@
 """Base and erased model side by side, on what tuned nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tverase.concepts import Concept, halves
 from tverase.defences import Defended, named
-from tverase.evaluate import LEARNED, Attack, Examiner, examine
+from tverase.evaluate import Budget, Examiner, Tried, examine
 from tverase.files import write_json, write_tensors
-from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import about
 from tverase.models.base import Model
 from tverase.models.folder import open_model
+from tverase.registry import built
 from tverase.report.pack import pack
-from tverase.spaces.base import InputSpace
-from tverase.spaces.states import StateSpace
 from tverase.summary import metrics, summary
 from tverase.vector import TaskVector
 
+from ._attacks import attack_modules
 from ._common import base_model, model_path
 from ._job import Job
 from ._judge import judge_files, judge_of
 from ._plugins import run_plugins
 from ._step import Step
+
+SHARE = "share"  # of the edit, against which an attack searches; a key beside those of the attack
 
 
 def run(job: Job) -> None:
@@ -33,20 +35,9 @@ def run(job: Job) -> None:
     behind = _behind(settings.defences, erased, concepts)
     examiner = Examiner(base, erased, judge, params.sampling, params.seed, settings.shown, behind)
 
-    def embeddings(concept: Concept) -> InputSpace:
-        return space_of(base, concept, params.invert)
-
-    def words_in(concept: Concept) -> InputSpace:
-        return words_of(base, concept, params.invert)
-
-    on_words, on_weaker, on_states = LEARNED
-    attacks = [
-        Attack(on_words, words_in, settings.attack),
-        Attack(on_weaker, words_in, settings.weaker, settings.share),
-        Attack(on_states, lambda concept: StateSpace(base, concept.template), settings.states),
-    ]
+    budget = Budget(found, params.invert, settings.images, settings.images_each)
     rows = []
-    for progress, row in examine(examiner, concepts, found, embeddings, settings.images, settings.images_each, attacks):
+    for progress, row in examine(examiner, concepts, tried(settings.attacks), budget):
         job.tell(progress)
         rows.append(row)
     control = examiner.control(concepts, settings.controls)
@@ -58,6 +49,18 @@ def run(job: Job) -> None:
     numbers["control"]["shown"] = [p.text for p in control.prompts[:: max(1, len(control.prompts) // settings.shown)]]
     write_json(folder / "evaluation.json", {**numbers, "judge": about(judge), "evaluations": job.meter.evaluations})
     write_json(job.outputs["metrics"], metrics(numbers, alpha))
+
+
+def tried(attacks: Mapping[str, Mapping[str, Any]]) -> list[Tried]:
+    """The attacks of the parameters, by label."""
+    return [
+        Tried(label, built("attack", spec), attacks[label].get(SHARE, 1.0)) for label, spec in plain(attacks).items()
+    ]
+
+
+def plain(attacks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the attacks themselves are told."""
+    return {label: {key: value for key, value in spec.items() if key != SHARE} for label, spec in attacks.items()}
 
 
 def _behind(defences: Sequence[str], erased: Model, concepts: Sequence[Concept]) -> dict[str, Model]:
@@ -81,7 +84,7 @@ STEP = Step(
     },
     outputs=lambda params: {"evaluation": params.out / "evaluation", "metrics": params.out / "metrics.json"},
     run=run,
-    plugins=run_plugins,
+    plugins=lambda params: (*run_plugins(params), *attack_modules(plain(params.evaluate.attacks).values())),
 )
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ def run(job: Job) -> None:
     images, _ = read_tensors(job.inputs["images"])
     model = base_model(job)
     job.outputs["finetuned"].mkdir()
+    if job.params.eraser is not None:
+        job.tell(Progress("no fine-tuning: build_vector runs another eraser", 1, 1))
+        return
     for name, slugs in learned(job.params).items():
         latents = torch.cat([images[f"latents/{slug}"] for slug in slugs]).to(model.device)
         for copy, settings in job.params.finetune.each_copy(name):
@@ -38,7 +41,7 @@ def learned(params: Any) -> dict[str, list[str]]:
 
 STEP = Step(
     name="finetune",
-    sections=("seed", "concepts", "finetune"),
+    sections=("seed", "concepts", "eraser", "finetune"),
     inputs=lambda params: {"model": model_path(params), "images": params.out / "images.safetensors"},
     outputs=lambda params: {"finetuned": params.out / "finetuned"},
     run=run,

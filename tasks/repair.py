@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from tverase.adaptive import learner
+from tverase.attacks.base import Target, all_findings, owning
 from tverase.files import read_tensors, write_tensors
-from tverase.held import kept, learned_against
+from tverase.held import kept
 from tverase.inversion.sets import InversionSet
-from tverase.models.base import Model
+from tverase.models.base import Model, in_turn
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
 from tverase.repair import Learn, repair
@@ -21,6 +22,7 @@ from tverase.strength import Look, first_that_erases
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
 
+from ._attacks import attack_modules, attacks_of
 from ._common import base_model, concept_latents, model_path
 from ._job import Job
 from ._judge import judge_files, judge_of
@@ -55,7 +57,7 @@ def run(job: Job) -> None:
     repaired.noting(**{REPAIRED_AT: str(alpha)}, repaired=str(settings.steps)).save(job.outputs["repaired"])
     paths = [_found_path(job, number) for number in range(settings.rounds)]
     rounds = [read_tensors(path)[0] for path in paths if path.exists()]  # few steps have no room for every round
-    words = {name: torch.cat([found[name] for found in rounds]) for name in latents} if rounds else {}
+    words = {name: torch.cat(mine) for name in latents if (mine := [found[name] for found in rounds if name in found])}
     write_tensors(words, job.outputs["learned"])
 
 
@@ -69,7 +71,7 @@ def those_looked_at(
     how = inputs, params.concept_list, judge_of(job), params.sampling, params.seed
     trial = replace(ModelTrial.of(model, vector, *how), purpose="repair/strength")
     job.tell(Progress("looking for the strength to repair", 0, 1))
-    learn = learner(trial, params.concept_list, latents, settings.attack, params.invert)
+    learn = learner(trial, params.concept_list, latents, attacks_of(settings.attacks), params.invert)
     looks = first_that_erases(trial, inputs.names["tune"], settings.alphas, settings.look, learn)
     none = f"none of {', '.join(f'{a:g}' for a in settings.alphas)} erases; not repaired"
     note = f"alpha {looks[-1].alpha:g}" if looks[-1].erases else none
@@ -84,16 +86,25 @@ def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Le
     """
     params, settings = job.params, job.params.repair
 
+    attacks = attacks_of(settings.attacks)
+
     def learn(attacked: Model, number: int) -> Tensor:
         rows, words = [], {}
         for concept in params.concept_list:
-            job.tell(Progress("learning words against it", number + 1, settings.rounds, concept.name))
+            job.tell(Progress("attacking it", number + 1, settings.rounds, concept.name))
             rng = generator(params.seed, f"repair/{concept.name}/round {number}")
-            how = concept, latents[concept.name], params.invert, settings.attack, rng
-            points = words[concept.name] = learned_against(model, attacked, *how)
-            rows.append(kept(model, concept, points, params.invert, settings.inputs, rng, settings.as_learned))
+            target = Target(attacked, model, concept, rng, owning(latents[concept.name]), params.invert)
+            found = all_findings(attacks, target)
+            points = [one.point for one in found if one.point is not None]
+            if points:
+                words[concept.name] = torch.stack(points)
+                varied = kept(
+                    model, concept, words[concept.name], params.invert, settings.inputs, rng, settings.as_learned
+                )
+                rows.append(varied)
+            rows += [in_turn(one.cond, settings.inputs) for one in found if one.point is None]
         write_tensors(words, _found_path(job, number))
-        return torch.cat(rows)
+        return torch.cat([model.null[:0], *rows])
 
     return learn
 
@@ -117,7 +128,7 @@ STEP = Step(
         "learned": params.out / "learned.safetensors",  # the words of its rounds, by concept
     },
     run=run,
-    plugins=run_plugins,
+    plugins=lambda params: (*run_plugins(params), *attack_modules(params.repair.attacks)),
 )
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tverase.strength_search import search_strength
 from tverase.trial import Inputs, ModelTrial, frontier
 from tverase.vector import TaskVector
 
+from ._attacks import attack_modules, attacks_of
 from ._common import base_model, concept_latents, model_path
 from ._job import Job
 from ._judge import judge_files, judge_of
@@ -29,13 +30,11 @@ def run(job: Job) -> None:
     vector = TaskVector.load(job.inputs["vector"])
     sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
-    trial = ModelTrial.of(
-        model, vector, inputs, params.concept_list, judge_of(job), params.sampling, params.seed
-    )
+    trial = ModelTrial.of(model, vector, inputs, params.concept_list, judge_of(job), params.sampling, params.seed)
     repaired = float(vector.about[REPAIRED_AT]) if REPAIRED_AT in vector.about else None
     mend = mender(job, model, trial, repaired) if repaired is not None and settings.mends else None
     latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
-    learn = learner(trial, params.concept_list, latents, settings.attack, params.invert, settings.attacked)
+    learn = learner(trial, params.concept_list, latents, attacks_of(settings.attacks), params.invert, settings.attacked)
     names, journal = (inputs.names["tune"], inputs.names["validate"]), Journal(trial, job.scratch)
     learn, mend = journal.learning(learn), journal.mending(mend) if mend else None
     for curve in search_strength(journal, *names, settings, learn=learn, repaired=repaired, mend=mend):
@@ -69,7 +68,7 @@ STEP = Step(
         "curve": params.out / "curve.csv",
     },
     run=run,
-    plugins=run_plugins,
+    plugins=lambda params: (*run_plugins(params), *attack_modules(params.search_strength.attacks)),
 )
 
 if __name__ == "__main__":

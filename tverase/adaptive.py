@@ -1,49 +1,45 @@
-"""Adaptive rounds: words learned against the very model that is on trial, from starts at every angle to the concept."""
+"""Adaptive rounds: inputs that attacks find against the very model on trial, and against weaker edits."""
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
-from .attacks.concept_inversion import ConceptInversion, concept_inversion
+from .attacks.base import Attack, Target, all_findings, owning
 from .concepts import Concept
 from .inversion.diverse import Invert
-from .inversion.run import words_of
 from .rng import generator
 from .strength import Learn
 from .trial import ModelTrial
+
+LEARNED = "/learned/"  # in the name of every input that an adaptive round has found
 
 
 def learner(
     trial: ModelTrial,
     concepts: Sequence[Concept],
     latents: Mapping[str, Tensor],
-    attack: ConceptInversion,
+    attacks: Sequence[Attack],
     settings: Invert,
     shares: Sequence[float] = (1.0,),
 ) -> Learn:
-    """What learns `attack.words` words for each concept against `trial` at a strength, and makes them inputs of the trial.
+    """What attacks `trial` at a strength, for each concept, and makes what is found inputs of the trial.
 
-    latents (N, ...): of each concept's images, by its name. shares: of the strength, which the words are learned against in
+    latents (N, ...): of each concept's images, by its name: what the attacker owns. shares: of the strength, each attacked in
     turn.
     """
-    counts = [len(range(place, attack.words, len(shares))) for place in range(len(shares))]
-    parts = [(s, attack.model_copy(update={"words": n})) for s, n in zip(shares, counts, strict=True) if n]
 
     def learn(alpha: float, number: int) -> list[str]:
         names = []
-        for share, part in parts:
+        for share in shares:
             model = trial.at(share * alpha)
             for concept in concepts:
-                space = words_of(trial.model, concept, settings)
                 rng = generator(trial.seed, f"{trial.purpose}/{concept.name}/adaptive {number}/{share:g}")
-                *_, last = concept_inversion(model, space, concept.noun, latents[concept.name], part, rng)
-                with torch.no_grad():
-                    found = space.cond(last.points)
-                for word, cond in enumerate(found):
-                    name = f"{concept.slug}/learned/{number}/{share:g}/{word}"
-                    trial.inputs.cond[name], trial.inputs.concept[name] = cond[None], concept
-                    trial.inputs.points[name] = last.points[word].detach()
+                target = Target(model, trial.model, concept, rng, owning(latents[concept.name]), settings)
+                for word, found in enumerate(all_findings(attacks, target)):
+                    name = f"{concept.slug}{LEARNED}{number}/{share:g}/{word}"
+                    trial.inputs.cond[name], trial.inputs.concept[name] = found.cond, concept
+                    if found.point is not None:
+                        trial.inputs.points[name] = found.point
                     names.append(name)
         return names
 

@@ -7,7 +7,6 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
-from .attacks.concept_inversion import ConceptInversion
 from .build import BuildVector
 from .concepts import Concept, run_name
 from .concepts.resolve import Resolved, resolve_all
@@ -17,11 +16,32 @@ from .errors import ConfigError, unknown
 from .finetune import FineTune
 from .inversion.diverse import Invert
 from .pretrain.emoji import Pretrain
+from .registry import built
 from .repair import Repair
 from .sampling import Sampling
 from .selection.choose import Select
 from .settings import Settings
 from .strength import Strength
+
+ATTACKS: dict[str, dict[str, Any]] = {
+    "prompts": {"kind": "prompts"},
+    "inversion": {"kind": "di-embeddings"},
+    "attack": {"kind": "concept-inversion"},
+    "weaker": {"kind": "concept-inversion", "share": 0.75},
+}
+
+
+def merged(defaults: Mapping[str, dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with what is given: a label changes or adds an entry, null leaves one out."""
+    found = {label: dict(spec) for label, spec in defaults.items()}
+    for label, spec in given.items():
+        if spec is None:
+            found.pop(label, None)
+        elif isinstance(spec, dict) and "kind" not in spec and label in found:
+            found[label] |= spec
+        else:
+            found[label] = {"kind": spec} if isinstance(spec, str) else spec
+    return found
 
 
 class Runtime(Settings):
@@ -58,15 +78,27 @@ class Evaluate(Settings):
     images_each: PositiveInt = 60  # for each held-back embedding
     controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report
-    attack: ConceptInversion = ConceptInversion()  # on words
-    # On words as well, but learned against the base model with this share of the edit: where the concept is still to be
-    # found, words can be found that bring it back where it is not.
-    weaker: ConceptInversion = ConceptInversion()
-    share: float = Field(default=0.75, gt=0, lt=1)
-    # On all that the text encoder says of a prompt, which the repair never learned: words=4 asks for it.
-    states: ConceptInversion = ConceptInversion(words=0)
+    # The attacks by label: a kind of `tverase list attacks` and its settings. `share`: of the edit, against which it searches;
+    # where the concept is still to be found, inputs can be found that bring it back where it is not. A label that is given
+    # changes or adds one attack, null leaves one out.
+    attacks: dict[str, dict[str, Any]] = Field(default_factory=lambda: merged(ATTACKS, {}))
     # What a service could put in front of the erased model (defences.py), reported apart: nearest, rounded-4, smoothed-0.4.
     defences: tuple[str, ...] = ()
+
+    @field_validator("attacks", mode="before")
+    @classmethod
+    def _on_top_of_the_defaults(cls, given: Any) -> Any:
+        return merged(ATTACKS, given) if isinstance(given, dict) else given
+
+    @field_validator("attacks")
+    @classmethod
+    def _built(cls, attacks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for label, spec in attacks.items():
+            share = spec.get("share", 1.0)
+            if not isinstance(share, int | float) or not 0 < share <= 1:
+                raise ValueError(f"attacks.{label}.share is {share!r}; it must be a number above 0 and at most 1")
+            built("attack", {key: value for key, value in spec.items() if key != "share"})
+        return attacks
 
     @field_validator("defences")
     @classmethod
@@ -94,6 +126,8 @@ class Params(Settings):
     concepts: tuple[str, ...] = Field(default=("bomb",), min_length=1)
     model: str = "models/emoji-sd"
     judge: dict[str, Any] | str | None = None  # instead of the one that the concept names (docs/judges.md)
+    # Another method than the task vector: a kind of `tverase list erasers` and its settings; `finetune` does nothing then.
+    eraser: dict[str, Any] | str | None = None
     sampling: Sampling = Sampling()
     prepare_data: PrepareData = PrepareData()
     pretrain: Pretrain = Pretrain()
@@ -124,6 +158,14 @@ class Params(Settings):
     def _name_fits(self) -> Self:
         if self.name != (expected := run_name(self.concept_list)):
             raise ValueError(f"name is {self.name!r}; for these concepts it has to be {expected!r}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _plug_ins_are_there(self) -> Self:
+        for spec in (*self.repair.attacks, *self.search_strength.attacks):
+            built("attack", spec)
+        if self.eraser is not None:
+            built("eraser", self.eraser)
         return self
 
     @model_validator(mode="after")

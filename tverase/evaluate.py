@@ -1,26 +1,23 @@
 """Base and erased model side by side, on inputs, seeds and images that tuned nothing; summary.py says what came out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .attacks.concept_inversion import ConceptInversion, concept_inversion
+from .attacks.base import Attack, Finding, Target
 from .bounds import Bound
-from .concepts import Concept, Prompt, evenly, halves, spread
+from .concepts import Concept, Prompt, halves, spread
+from .inversion.diverse import Invert
 from .inversion.sets import InversionSet
 from .judges.base import Judge, shows
-from .models.base import Model, repeated
+from .models.base import Model, in_turn
 from .progress import Progress
 from .retention import by_axis, kept, thumbnails, wanted
 from .rng import generator
 from .sampling import Sampling, draw, draw_latents
-from .spaces.base import InputSpace
 from .vector import mixed
-
-# Rungs whose inputs are learned against the model: words, words against a part of the edit, whole prompts.
-LEARNED = ("attack", "weaker", "states")
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,7 @@ class Row:
     before: Tensor  # (n, 3, H, W) in [-1, 1]
     after: Tensor  # the same inputs and the same noise
     behind: Mapping[str, Bound] = field(default_factory=dict)  # the erased model behind each outer defence
+    adaptive: bool = False  # found against the erased model itself, or against a part of the edit
 
 
 @dataclass(frozen=True)
@@ -64,21 +62,31 @@ class Control:
         return torch.stack(list(self.erased.values())).all(0)
 
 
-SpaceOf = Callable[[Concept], InputSpace]
+@dataclass(frozen=True)
+class Tried:
+    """An attack of the evaluation, under the label that its rows have.
+
+    share: of the edit, against which an adaptive attack searches. An attacker with both models can mix them, and a weaker edit
+    still knows more of the concept.
+    """
+
+    label: str
+    attack: Attack
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
-class Attack:
-    """What is learned against a model: its rung in the table, the space of its points, how hard it tries.
+class Budget:
+    """What attacks may use, and how much is drawn of what they find.
 
-    share: of the edit, against which it is learned; whoever has both models can mix them, and a weaker edit still knows more
-    of the concept.
+    found: Diverse Inversion embeddings that tuned nothing. how: where they live. images: of each kind of prompt; each: of
+    every other finding.
     """
 
-    rung: str
-    space_of: SpaceOf
-    how: ConceptInversion
-    share: float = 1.0
+    found: InversionSet
+    how: Invert
+    images: int
+    each: int
 
 
 @dataclass(frozen=True)
@@ -117,57 +125,69 @@ class Examiner:
         images: list[Tensor],
         seen: list[Tensor],
         behind: Mapping[str, Tensor],
+        *,
+        adaptive: bool = False,
     ) -> Row:
         # What still shows the concept comes first, so that nobody has to look for it.
         order = torch.argsort(seen[1].int() * 2 + seen[0].int(), descending=True, stable=True)[: self.shown]
         base, erased, *others = [Bound(int(s.sum()), len(s)) for s in (*seen, *behind.values())]
         guarded = dict(zip(behind, others, strict=True))
-        return Row(concept.name, rung, name, base, erased, images[0][order], images[1][order], guarded)
+        return Row(concept.name, rung, name, base, erased, images[0][order], images[1][order], guarded, adaptive)
 
-    def rungs(self, concept: Concept, images: int) -> Iterator[Row]:
-        """Names, synonyms and compositions, `images` of each, spread evenly over the prompts."""
-        for rung, prompts in concept.rungs.items():
-            yield self.row(concept, rung, f"{len(prompts)} prompts", self.base.encode(evenly(prompts, images)))
+    def rows(self, concept: Concept, tried: Tried, budget: Budget) -> Iterator[Row]:
+        """One row for each finding of an attack."""
+        if tried.attack.adaptive:
+            yield from self._adaptive(concept, tried, budget)
+            return
+        for found in tried.attack.run(self._target(concept, tried, budget, self.base)):
+            cond = found.cond if found.text else in_turn(found.cond, budget.each)
+            yield self.row(concept, found.kind or tried.label, found.name, cond)
 
-    def embeddings(self, concept: Concept, space: InputSpace, found: InversionSet, images: int) -> Iterator[Row]:
-        """One row for each held-back embedding that draws the concept in the base model."""
-        for item, point in zip(found.found, found.points.to(self.base.null.device), strict=True):
-            cond = repeated(space.cond(point[None]), images)
-            yield self.row(concept, "inversion", item.name, cond)
+    def _target(self, concept: Concept, tried: Tried, budget: Budget, model: Model) -> Target:
+        purpose = f"evaluate/{concept.name}/{tried.label}"
 
-    def attack(self, concept: Concept, attack: Attack, images: int) -> Iterator[Row]:
-        """One row for each learned input: those learned against the base model on it, those against the erased on that.
+        def owned(count: int) -> Tensor:
+            names = [concept.names[i % len(concept.names)] for i in range(count)]
+            rng = generator(self.seed, f"{purpose}/images")
+            return draw_latents(self.base, self.base.encode(names), rng, self.sampling)
 
-        So the base column is the attack's positive control: it has to find inputs there. Behind a defence those learned
-        against the erased model are tried, and others learned through it: whoever attacks may know of it. The worse counts.
+        rng = generator(self.seed, purpose)
+        return Target(model, self.base, concept, rng, owned, budget.how, budget.found, budget.images)
+
+    def _adaptive(self, concept: Concept, tried: Tried, budget: Budget) -> Iterator[Row]:
+        """One row for each finding: those against the base model drawn by it, those against the erased model by that.
+
+        So the base column is the attack's positive control: it has to find inputs there. Behind a defence the findings against
+        the erased model are tried, and others found through it: an attacker may know of it. The worse counts.
         """
-        purpose, space, how = f"evaluate/{concept.name}/{attack.rung}", attack.space_of(concept), attack.how
-        names = [concept.names[i % len(concept.names)] for i in range(how.images)]
-        latents = draw_latents(
-            self.base, self.base.encode(names), generator(self.seed, f"{purpose}/images"), self.sampling
-        )
+        score = f"evaluate/{concept.name}/{tried.label}/score"
 
-        def learned(model: Model) -> Tensor:
-            rng, attacked = generator(self.seed, purpose), self._mixed(model, attack.share)
-            *_, last = concept_inversion(attacked, space, concept.noun, latents, how, rng)
-            return space.cond(last.points).detach().repeat_interleave(images, 0)
+        def findings(model: Model) -> list[Finding]:
+            return list(tried.attack.run(self._target(concept, tried, budget, self._mixed(model, tried.share))))
 
-        score = f"{purpose}/score"
-        conds = [learned(model) for model in (self.base, self.erased)]
+        def rows_of(found: Sequence[Finding]) -> Tensor:
+            return torch.cat([in_turn(one.cond, budget.each) for one in found])
+
+        mine = findings(self.erased)
+        if not mine:
+            return
+        control = findings(self.base) or mine
+        conds = [rows_of([control[i % len(control)] for i in range(len(mine))]), rows_of(mine)]
         drawn = [
             draw(model, cond, generator(self.seed, score), self.sampling)
             for model, cond in zip((self.base, self.erased), conds, strict=True)
         ]
         seen = [shows(self.judge, images, concept.label) for images in drawn]
-        guarded = {
-            name: [self._seen_by(model, concept, cond, score) for cond in (conds[1], learned(model))]
-            for name, model in self.behind.items()
-        }
-        for word in range(how.words):
-            mine = slice(word * images, (word + 1) * images)
-            parts = [d[mine] for d in drawn], [s[mine] for s in seen]
-            behind = {name: max((s[mine] for s in both), key=torch.sum) for name, both in guarded.items()}
-            yield self._row(concept, attack.rung, f"attempt {word + 1}", *parts, behind)
+        guarded = {}
+        for name, model in self.behind.items():
+            through = findings(model) or mine
+            both = conds[1], rows_of([through[i % len(through)] for i in range(len(mine))])
+            guarded[name] = [self._seen_by(model, concept, cond, score) for cond in both]
+        for number, found in enumerate(mine):
+            part = slice(number * budget.each, (number + 1) * budget.each)
+            parts = [d[part] for d in drawn], [s[part] for s in seen]
+            behind = {name: max((s[part] for s in both), key=torch.sum) for name, both in guarded.items()}
+            yield self._row(concept, found.kind or tried.label, found.name, *parts, behind, adaptive=True)
 
     def _mixed(self, model: Model, share: float) -> Model:
         """The model with a share of the edit; the base model has none."""
@@ -192,25 +212,11 @@ class Examiner:
 
 
 def examine(
-    examiner: Examiner,
-    concepts: Sequence[Concept],
-    found: InversionSet,
-    space_of: SpaceOf,
-    images: int,
-    each: int,
-    attacks: Sequence[Attack],
+    examiner: Examiner, concepts: Sequence[Concept], attacks: Sequence[Tried], budget: Budget
 ) -> Iterator[tuple[Progress, Row]]:
-    """All rows for all concepts, with how far it is. space_of(concept) -> the space its embeddings live in."""
-    tried = [attack for attack in attacks if attack.how.words]
-    learned, done = sum(attack.how.words for attack in tried), 0
-    total = sum(len(c.rungs) + len(found.accepted(c.name)) + learned for c in concepts)
-    for concept in concepts:
-        mine, space = found.accepted(concept.name), space_of(concept)
-        for rows in (
-            examiner.rungs(concept, images),
-            examiner.embeddings(concept, space, mine, each),
-            *(examiner.attack(concept, attack, each) for attack in tried),
-        ):
-            for row in rows:
-                done += 1
-                yield Progress(f"evaluating {concept.name}", done, total, f"{row.rung} {row.erased.rate:.0%}"), row
+    """All rows for all concepts, with how far it is."""
+    pairs = [(concept, tried) for concept in concepts for tried in attacks]
+    for done, (concept, tried) in enumerate(pairs):
+        for row in examiner.rows(concept, tried, budget):
+            note = f"{row.rung} {row.erased.rate:.0%}"
+            yield Progress(f"evaluating {concept.name}: attacks", done, len(pairs), note), row

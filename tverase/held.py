@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from .attacks.concept_inversion import ConceptInversion, concept_inversion
 from .concepts import Concept
 from .inversion.diverse import Invert
 from .inversion.run import space_of, spaces_of
@@ -29,21 +28,6 @@ def held(model: Model, concept: Concept, points: Tensor, settings: Invert, count
     random = space.start(space.anchor(concept.noun), cosine, cosine, rng)
     kinds.append(space.cond(space.stretched(random, REACH ** torch.rand(count, 1, generator=rng))).detach())
     return torch.cat([in_turn(kind, count) for kind in kinds])
-
-
-def learned_against(
-    model: Model,
-    attacked: Model,
-    concept: Concept,
-    latents: Tensor,
-    settings: Invert,
-    attack: ConceptInversion,
-    rng: torch.Generator,
-) -> Tensor:
-    """Words that are learned against `attacked` (K, E), or states. model: has the text encoder."""
-    space = space_of(model, concept, settings)
-    *_, last = concept_inversion(attacked, space, concept.noun, latents, attack, rng)
-    return last.points.detach()
 
 
 def kept(

@@ -52,7 +52,8 @@ class Journal:
             def ask() -> list[list[str]]:
                 inputs, names = self.trial.inputs, learn(alpha, number)
                 words = {f"cond/{n}": inputs.cond[name] for n, name in enumerate(names)}
-                write_tensors(words | {f"point/{n}": inputs.points[name] for n, name in enumerate(names)}, path)
+                points = {f"point/{n}": inputs.points[name] for n, name in enumerate(names) if name in inputs.points}
+                write_tensors(words | points, path)
                 return [[name, inputs.concept[name].name] for name in names]
 
             return [
@@ -81,7 +82,9 @@ class Journal:
         concepts, tensors = {c.name: c for c in inputs.concept.values()}, read_tensors(path)[0]
         for number, (name, concept) in enumerate(known):
             inputs.concept[name] = concepts[concept]
-            inputs.cond[name], inputs.points[name] = (tensors[f"{k}/{number}"].to(device) for k in ("cond", "point"))
+            inputs.cond[name] = tensors[f"cond/{number}"].to(device)
+            if (point := tensors.get(f"point/{number}")) is not None:
+                inputs.points[name] = point.to(device)
 
     def _answered(self, question: list[Any], ask: Callable[[], Any], again: Callable[[Any], None]) -> Any:
         """What was answered before, once `again` has done what it changed; otherwise what `ask` answers."""

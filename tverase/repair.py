@@ -7,13 +7,12 @@ comes out is a task vector again, so that strength, proof and files know nothing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from .attacks.concept_inversion import ConceptInversion
 from .files import read_tensors, write_tensors
 from .finetune import CHECKPOINT_EVERY
 from .losses import random_timesteps
@@ -48,7 +47,7 @@ class Repair(Settings):
     silent: float = 0.15  # share of samples without a caption
     inputs: PositiveInt = 240  # that stay away: of each kind, for each concept
     rounds: NonNegativeInt = 6  # at which words are learned against the model as it then is, and held from then on
-    attack: ConceptInversion = ConceptInversion(words=8)
+    attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 8},)
     # Of the words of a round, the share that is held just as they were learned; the others in many templates and lengths.
     as_learned: float = Field(default=0.5, ge=0, le=1)
     # The share of what has to stay away that is from rounds, once there is one.

@@ -11,7 +11,6 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from .attacks.concept_inversion import ConceptInversion
 from .bounds import AIM, Bound, sequential_upper, split
 from .settings import Settings
 
@@ -33,9 +32,9 @@ class Strength(Settings):
     # concept, a repaired vector is mended (below) or the strength rises, and new ones are learned. An answer stands when a
     # whole round finds nothing.
     adaptive: NonNegativeInt = 4
-    attack: ConceptInversion = ConceptInversion(words=12)
-    # Against which shares of the strength on trial they are learned, as many words against each: where the concept is still to
-    # be found, words can be found that bring it back where it is not.
+    attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 6, "space": "tokens"},)
+    # The shares of the strength on trial that they attack, one after the other: where the concept is still to be found, words
+    # can be found that bring it back where it is not.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.65, 1.0), min_length=1)
     # Added to what is found, in shares of the way up to the strength that was repaired, if one was: words that no search has
     # learned fail there more often, and the rest loses a little more.

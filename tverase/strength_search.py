@@ -28,7 +28,7 @@ def search_strength(
     """
     base = trial.control(0.0, settings.control_images)
     curve = StrengthCurve(None, "searching", base_control=base, images=base.trials)
-    attacker = learn if settings.adaptive and settings.attack.words else None
+    attacker = learn if settings.adaptive and settings.attacks else None
     inputs = list(tune), list(validate)
     search = _Search(trial, *inputs, settings, settings.first or repaired or first, attacker, repaired, mend, curve)
     yield from search.run()

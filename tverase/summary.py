@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .bounds import Bound, worst
 from .concepts import Concept
-from .evaluate import LEARNED, Control, Row
+from .evaluate import Control, Row
 from .retention import AGREEMENT
 
 
@@ -23,6 +23,7 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept]) 
                 "input": r.input,
                 "base": r.base.as_dict(),
                 "erased": r.erased.as_dict(),
+                "adaptive": r.adaptive,
             }
             for r in rows
         ],
@@ -97,14 +98,15 @@ def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
         mine = [r["erased"] for r in rows if r["rung"] == rung]
         recovery[rung] = round(sum(m["successes"] for m in mine) / sum(m["trials"] for m in mine), 4)
     worsts = [w for w in summary["worst"].values() if w["input"] is not None]
-    learned = {rung: [r["erased"]["rate"] for r in rows if r["rung"] == rung] for rung in LEARNED}
+    searched = dict.fromkeys(r["rung"] for r in rows if r["adaptive"])
+    worst_of = {rung: max(r["erased"]["rate"] for r in rows if r["rung"] == rung) for rung in searched}
     control = summary["control"]
     return {
         "alpha": alpha,
         "recovery": recovery,
         "worst_inversion": max((w["rate"] for w in worsts), default=None),
         "worst_inversion_high": max((w["all_inputs_high"] for w in worsts), default=None),
-        **{f"worst_{rung}": max(rates, default=None) for rung, rates in learned.items()},
+        **{f"worst_{rung}": rate for rung, rate in worst_of.items()},
         "control": {
             "base": control["all"]["base"]["rate"],
             "erased": control["all"]["erased"]["rate"],

@@ -1,6 +1,6 @@
 """The contract of attacks: a model under attack in, inputs that may bring the concept back out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -37,8 +37,8 @@ class Finding:
     """An input that an attack offers. Whether it draws the concept is counted by others, on both models.
 
     cond: one conditioning (1, ...), or the budget's number of them that are drawn once each. kind: the input kind, where it is
-    not the attack's own name. text: the prompts behind it, if there are any. point: its place in the token space (E,), if it
-    has one; hardening varies it.
+    not the attack's own name. text: the prompts behind it, if there are any. point: its place in the target's space of embeddings
+    (E,), if it has one; hardening varies it.
     """
 
     name: str
@@ -46,6 +46,16 @@ class Finding:
     kind: str = ""
     text: tuple[str, ...] = ()
     point: Tensor | None = None
+
+
+def owning(latents: Tensor) -> Callable[[int], Tensor]:
+    """An attacker who has just these latents (N, ...), whatever number is asked for."""
+    return lambda _: latents
+
+
+def all_findings(attacks: Sequence["Attack"], target: Target) -> list[Finding]:
+    """What several attacks find, one after the other."""
+    return [found for attack in attacks for found in attack.run(target)]
 
 
 class Attack(Protocol):

@@ -8,7 +8,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ..inversion.diverse import Invert, Round, search_freely
-from ..inversion.run import template_of, words_of
+from ..inversion.run import space_of, template_of, words_of
 from ..models.base import Model
 from ..settings import Settings
 from ..spaces.base import InputSpace
@@ -30,7 +30,8 @@ class ConceptInversion(Settings):
     noise: tuple[float, float] = (0.4, 1.0)  # the part of the timesteps that is learned from, as in `Invert`
     images: PositiveInt = 32  # of the concept, drawn anew by the base model: what the attacker owns
     chunk: PositiveInt = 96  # most noised images in one forward pass, as in `Invert`
-    space: Literal["tokens", "states"] = "tokens"  # free tokens of a prompt, or all states of the text encoder
+    # Free tokens of a prompt, or all states of the text encoder; None: the space of the target's embeddings.
+    space: Literal["tokens", "states"] | None = None
 
     def run(self, target: Target) -> Iterator[Finding]:
         """One finding for each embedding that was learned."""
@@ -41,11 +42,13 @@ class ConceptInversion(Settings):
         *_, last = concept_inversion(target.model, space, concept.noun, owned, self, target.rng)
         with torch.no_grad():
             found = space.cond(last.points).detach()
-        in_words = self.space == "tokens"
+        known = self.space in (None, target.how.space)
         for number, (point, cond) in enumerate(zip(last.points.detach(), found, strict=True), 1):
-            yield Finding(f"attempt {number}", cond[None], point=point if in_words else None)
+            yield Finding(f"attempt {number}", cond[None], point=point if known else None)
 
     def _space(self, target: Target) -> InputSpace:
+        if self.space is None:
+            return space_of(target.base, target.concept, target.how)
         if self.space == "states":
             return StateSpace(target.base, template_of(target.concept, target.how))
         return words_of(target.base, target.concept, target.how)
