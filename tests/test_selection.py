@@ -9,9 +9,11 @@ import torch
 from lamps import ALPHA, DOWN, MID, OUT, TAU, THETA, UP, Lamps, lamp_trial
 
 from tverase import rng
-from tverase.errors import Infeasible, KeyMismatch
+from tverase.errors import ConfigError, Infeasible, KeyMismatch
 from tverase.models.digits import Digits
+from tverase.models.naming import NAMINGS
 from tverase.models.text2image import TextToImage
+from tverase.pretrain.flow import FlowShape, transformer
 from tverase.selection.base import Selection
 from tverase.selection.blocks import Layers, blocks
 from tverase.selection.choose import Material, Select, select
@@ -78,7 +80,14 @@ def test_the_groups_of_a_full_size_model(full_size: dict[str, int]) -> None:
         ("down_blocks.1.attentions.0.to_q.weight", "down.1", "attn1"),
         ("down_blocks.1.attentions.0.group_norm.weight", "down.1", "attn1"),
         ("up_blocks.0.resnets.1.norm1.weight", "up.0", "resnet"),
-        ("transformer_blocks.3.attn1.to_q.weight", "transformer_blocks.3", "attn1"),
+        ("transformer_blocks.3.attn.to_q.weight", "block.3", "attention"),
+        ("transformer_blocks.12.ff_context.net.2.bias", "block.12", "feed_forward"),
+        ("transformer_blocks.0.norm1_context.linear.weight", "block.0", "modulation"),
+        ("single_transformer_blocks.0.attn.to_k.weight", "single.0", "attention"),
+        ("pos_embed.proj.weight", "embedders", "other"),
+        ("time_text_embed.timestep_embedder.linear_1.weight", "embedders", "other"),
+        ("proj_out.weight", "head", "other"),
+        ("encoder.layers.0.weight", "encoder", "other"),
     ],
 )
 def test_names_say_what_a_parameter_is(key: str, block: str, kind: str) -> None:
@@ -96,13 +105,55 @@ BEFORE = {  # the rule by which parameters were kept when this was a setting of 
 }
 
 
-@pytest.mark.parametrize("layers", get_args(Layers))
+@pytest.mark.parametrize("layers", list(BEFORE))
 def test_blocks_are_what_they_were(layers: Layers, full_size: dict[str, int], pico: TextToImage) -> None:
     keep: Callable[[str], bool] = BEFORE[layers]
     vector = TaskVector(dict(pico.weights()), "base", {"concept": "bomb"})
     assert blocks(vector.delta, layers).scaled(vector) == vector.restrict(keep)
     strengths = blocks(full_size, layers).by_parameter(full_size)
     assert strengths == {key: float(keep(key)) for key in full_size}
+
+
+@pytest.fixture(scope="module")
+def transformer_keys() -> list[str]:
+    """The parameter names of a transformer of four blocks."""
+    with torch.device("meta"):
+        return list(dict(transformer(FlowShape(), 0).named_parameters()))
+
+
+@pytest.mark.parametrize("grain", GRAINS)
+def test_groups_of_a_transformer_are_a_partition(transformer_keys: list[str], grain: Grain) -> None:
+    found = groups(transformer_keys, grain)
+    assert sorted(key for mine in found.values() for key in mine) == sorted(transformer_keys)
+    assert next(iter(found)) == "embedders"
+    if grain == "blocks":
+        assert list(found) == ["embedders", *(f"block.{i}" for i in range(4)), "head"]
+
+
+def test_layers_of_a_transformer(transformer_keys: list[str]) -> None:
+    first, last = (blocks(transformer_keys, layers).edited for layers in ("first", "last"))
+    assert {group.partition("/")[0] for group in first} == {"embedders", "block.0", "block.1"}
+    assert {group.partition("/")[0] for group in last} == {"block.2", "block.3", "head"}
+    attention = blocks(transformer_keys, "attention").by_parameter(transformer_keys)
+    assert {key for key, strength in attention.items() if strength} == {k for k in transformer_keys if ".attn." in k}
+
+
+@pytest.mark.parametrize("layers", ["down", "cross_attention"])
+def test_layers_of_another_family_are_refused(layers: Layers, transformer_keys: list[str]) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=f"select.layers={layers} does not exist in a transformer; choose one of: first, last, attention",
+    ):
+        blocks(transformer_keys, layers)
+
+
+def test_layers_of_a_transformer_are_refused_in_a_unet(pico: TextToImage) -> None:
+    with pytest.raises(ConfigError, match="does not exist in a UNet; choose one of: down, mid, up"):
+        blocks(pico.weights(), "first")
+
+
+def test_every_choice_belongs_to_a_family() -> None:
+    assert {name for naming in NAMINGS for name in naming.layers} == set(get_args(Layers))
 
 
 def test_a_part_that_a_model_does_not_have(digits: Digits) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import ConfigError, unknown
 from .models.base import Meter, Model
@@ -51,7 +51,7 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Every state replaced by the nearest one that a known prompt has in the same place.
+    """Every state replaced by the nearest one that a known prompt has in the same place; a packed row is one place.
 
     What is not said by a known prompt cannot be said at all, so that everything depends on which ones are known.
     """
@@ -60,11 +60,12 @@ class Nearest:
 
     def __call__(self, cond: Tensor) -> Tensor:
         """The nearest known states."""
+        by_place, known = (rows.view(len(rows), -1, rows.shape[-1]) for rows in (cond, self.known))
         places = [
             states[torch.cdist(given, states).argmin(1)]
-            for given, states in zip(cond.unbind(1), self.known.unbind(1), strict=True)
+            for given, states in zip(by_place.unbind(1), known.unbind(1), strict=True)
         ]
-        return torch.stack(places, 1)
+        return torch.stack(places, 1).view(cond.shape)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,20 @@ class Defended:
     def null(self) -> Tensor:
         """The model's own, the same bytes each time: by these it is known."""
         return self.model.null
+
+    @property
+    def network(self) -> nn.Module:
+        """The model's own."""
+        return self.model.network
+
+    @property
+    def device(self) -> torch.device:
+        """The model's own."""
+        return self.model.device
+
+    def metered(self, meter: Meter) -> Self:
+        """The same model behind the same defence, counting on `meter`."""
+        return type(self)(self.model.metered(meter), self.defence)
 
     @property
     def noise(self) -> NoiseProcess:

@@ -1,11 +1,10 @@
 """Model folders: find, check, open and write them. Every file is looked at before anything is built from it."""
 
+from .adapters import check_folder, open_model, write_edited
 from .card import licence
-from .checking import check_folder
 from .layout import KNOWN_PIPELINES, WEIGHTED
 from .locating import locate, refuse_own_output
-from .opening import open_model, open_pipeline
-from .writing import write_edited
+from .opening import open_pipeline
 
 __all__ = [
     "KNOWN_PIPELINES",

@@ -73,7 +73,8 @@ class TokenSpace:
         before, after = self.template.split(FREE)
         head = tokenizer(before.strip(), add_special_tokens=False).input_ids if before.strip() else []
         tail = tokenizer(after.strip(), add_special_tokens=False).input_ids if after.strip() else []
-        free = [tokenizer.eos_token_id] * self.tokens
+        # Not the end token: a text encoder with a pooled output takes it from the first one.
+        free = [tokenizer.bos_token_id] * self.tokens
         ids = [tokenizer.bos_token_id, *head, *free, *tail, tokenizer.eos_token_id]
         room = tokenizer.model_max_length
         if len(ids) > room:
