@@ -8,12 +8,13 @@ from made_up import WORDS
 from torch import Tensor
 
 from tverase.attacks.concept_inversion import ConceptInversion
-from tverase.concepts import Concept, concept, controls
+from tverase.concepts import Concept
 from tverase.evaluate import Attack, Examiner, Row, examine
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import Found, InversionSet
-from tverase.judges.base import NONE
+from tverase.judges.base import NONE, FirstChoice
+from tverase.judges.by_label import ByLabel
 from tverase.models.base import Meter
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
@@ -21,7 +22,7 @@ from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.spaces.base import InputSpace
 from tverase.spaces.states import StateSpace
-from tverase.trial import Jury
+from tverase.world.concepts import concept, pairs
 
 SAMPLING = Sampling(steps=2, guidance=3.0, batch=64)
 BOMB, NOTO = concept("bomb", WORDS), concept("noto", WORDS)
@@ -30,7 +31,7 @@ ATTACK = ConceptInversion(words=2, steps=2, batch=1, images=3)
 
 
 @dataclass(frozen=True)
-class LinearJudge:
+class LinearJudge(FirstChoice):
     """A judge without a net: the class whose direction an image points to most, seen from `centre`."""
 
     name: str
@@ -45,13 +46,13 @@ class LinearJudge:
         return (seen @ self.directions.T).softmax(1)
 
 
-def jury_of(pico: TextToImage) -> Jury:
-    """Judges that tell pico's images apart, so that there is something to count."""
+def judge_of(pico: TextToImage) -> ByLabel:
+    """Judges of objects and of styles that tell pico's images apart, so that there is something to count."""
     noise = generator(0, "tests/evaluate/judges")
-    centre = draw(pico, pico.encode([p.text for p in controls([], WORDS)]), noise, SAMPLING).mean(0)
+    centre = draw(pico, pico.encode([p.text for p in pairs(WORDS)]), noise, SAMPLING).mean(0)
     kinds = {"object": (*WORDS.names, NONE), "style": (*WORDS.styles, NONE)}
-    return Jury(
-        *(LinearJudge(k, c, torch.randn(len(c), centre.numel(), generator=noise), centre) for k, c in kinds.items())
+    return ByLabel(
+        {k: LinearJudge(k, c, torch.randn(len(c), centre.numel(), generator=noise), centre) for k, c in kinds.items()}
     )
 
 
@@ -60,7 +61,7 @@ def examiner_of(pico: TextToImage) -> Examiner:
     base = replace(pico, meter=Meter())
     noise = generator(0, "tests/evaluate/vector")
     weights = {key: weight + 0.05 * torch.randn(weight.shape, generator=noise) for key, weight in base.theta.items()}
-    return Examiner(base, base.with_weights(weights), jury_of(pico), WORDS, SAMPLING, 0, SHOWN)
+    return Examiner(base, base.with_weights(weights), judge_of(pico), SAMPLING, 0, SHOWN)
 
 
 def embedding(name: str, of: str, *, accepted: bool = True) -> Found:

@@ -11,7 +11,7 @@ from tverase.concepts import Concept, Prompt
 from tverase.models.base import Meter
 from tverase.noise import Diffusion
 from tverase.sampling import Sampling
-from tverase.trial import Inputs, Jury, ModelTrial
+from tverase.trial import Inputs, ModelTrial
 from tverase.vector import StateDict, TaskVector
 
 LAMPS = ("bomb", "cat", "dog")
@@ -111,10 +111,10 @@ class Watchman:
 def lamp_trial() -> ModelTrial:
     """The trial of the bomb's vector; the cat and the dog are everything else."""
     model = Lamps()
-    bomb = Concept("bomb", "object", "bomb", ("a bomb",), (), (), "a {}")
+    bomb = Concept(name="bomb", names=("a bomb",))
     names = ["bomb: a bomb", "bomb/tune/0"]
     inputs = Inputs(dict.fromkeys(names, model.encode(["a bomb"])), dict.fromkeys(names, bomb), {"tune": names})
-    controls = [Prompt("a cat", "cat"), Prompt("a dog", "dog")]
+    controls = [Prompt("a cat", ("cat",)), Prompt("a dog", ("dog",))]
     return ModelTrial(
-        model, TAU, inputs, controls, Jury(Watchman(), Watchman()), Sampling(steps=2, guidance=1.0), 0, "select"
+        model, TAU, inputs, controls, Watchman(), Sampling(steps=2, guidance=1.0), 0, "select"
     )

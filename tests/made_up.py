@@ -8,13 +8,14 @@ from types import MappingProxyType
 import torch
 
 from tverase.bounds import Bound
-from tverase.concepts import concept, controls
+from tverase.concepts import joint
 from tverase.evaluate import Control, Row
 from tverase.inversion.sets import Found, by_bin
 from tverase.report.facts import Facts
 from tverase.strength import StrengthCurve
 from tverase.strength import Tested as Trialled
 from tverase.summary import metrics, summary
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 BINS = ((-0.2, 0.0), (0.4, 0.6))
@@ -49,12 +50,14 @@ def rows(
 
 
 def control(names: Sequence[str], lost: int, behind: Mapping[str, int]) -> Control:
-    prompts = controls([concept(name, WORDS) for name in names], WORDS)
+    prompts = joint([concept(name, WORDS) for name in names])
     seen, kept = torch.ones(len(prompts), dtype=torch.bool), torch.ones(len(prompts), dtype=torch.bool)
     kept[:lost] = False
     blank, fewer = torch.zeros(0), kept.clone()
     fewer[: lost + 5] = False
-    return Control(prompts, seen, seen, kept, seen, blank, blank, dict.fromkeys(behind, fewer))
+    wanted = {"object": [p.labels[:1] for p in prompts], "style": [p.labels[1:] for p in prompts]}
+    base, erased = {"object": seen, "style": seen}, {"object": kept, "style": seen}
+    return Control(prompts, wanted, base, erased, blank, blank, dict.fromkeys(behind, fewer))
 
 
 def curve(alpha: float | None = 1.125) -> StrengthCurve:
@@ -86,7 +89,7 @@ def facts(
     """
     inversions = list(embeddings(names, accepted=accepted))
     lines = list(rows(names, inversions, hits, behind))
-    numbers = summary(lines, control(names, lost, behind), [concept(name, WORDS) for name in names], WORDS)
+    numbers = summary(lines, control(names, lost, behind), [concept(name, WORDS) for name in names])
     numbers["control"]["shown"] = ["a noto cat", "a flat car"]
     shown = {f"row/{i}/{side}": pictures(i) for i in range(len(lines)) for side in ("before", "after")}
     shown |= {f"control/{side}": pictures(99) for side in ("before", "after")}

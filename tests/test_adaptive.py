@@ -11,7 +11,7 @@ from witness import SeesAll
 
 from tverase.adaptive import learner
 from tverase.attacks.concept_inversion import ConceptInversion
-from tverase.concepts import Concept, concept
+from tverase.concepts import Concept
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import InversionSet
 from tverase.models.text2image import TextToImage
@@ -19,8 +19,9 @@ from tverase.rng import generator
 from tverase.sampling import Sampling
 from tverase.strength import Learn, Strength, StrengthCurve, first_that_erases
 from tverase.strength_search import search_strength
-from tverase.trial import Inputs, Jury, ModelTrial
+from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 
@@ -265,7 +266,7 @@ def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
     inputs = Inputs.of(pico, [bomb], {"tune": nothing}, Invert())
     rng = generator(0, "tests/adaptive")
     delta = {key: 0.05 * torch.randn(weight.shape, generator=rng) for key, weight in pico.weights().items()}
-    trial = ModelTrial(pico, TaskVector(delta), inputs, (), Jury(SeesAll(), SeesAll()), Sampling(steps=1), 0)
+    trial = ModelTrial(pico, TaskVector(delta), inputs, (), SeesAll(), Sampling(steps=1), 0)
     latents = {"bomb": pico.start(4, rng)}
     learn = learner(trial, [bomb], latents, ConceptInversion(words=2, steps=2, batch=1), Invert())
     first, again, weaker = learn(1.0, 0), learn(1.0, 1), learn(0.5, 2)

@@ -11,7 +11,6 @@ from witness import SeesAll
 
 from tverase import evaluate
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
-from tverase.concepts import concept
 from tverase.defences import Defended, Smoothed
 from tverase.evaluate import Attack, Examiner
 from tverase.inversion.diverse import Round
@@ -23,8 +22,8 @@ from tverase.sampling import Sampling
 from tverase.spaces import cone
 from tverase.spaces.base import InputSpace
 from tverase.spaces.states import StateSpace
-from tverase.trial import Jury
 from tverase.vector import weights_hash
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 SETTINGS = ConceptInversion(words=3, steps=30, batch=8, lr=0.2)
@@ -122,10 +121,10 @@ def test_an_attack_is_learned_against_its_share_of_the_edit(
     monkeypatch.setattr(evaluate, "concept_inversion", spied)
     base, noise = pico.weights(), generator(0, "tests/attacks/share")
     erased = {key: weight + 0.05 * torch.randn(weight.shape, generator=noise) for key, weight in base.items()}
-    jury, how = Jury(SeesAll(), SeesAll()), ConceptInversion(words=2, steps=1, batch=1, images=2)
+    how = ConceptInversion(words=2, steps=1, batch=1, images=2)
     edited = pico.with_weights(erased)
     behind = {"deaf": Defended(edited, Smoothed(pico.null, 1.0))}
-    examiner = Examiner(pico, edited, jury, vocabulary(), Sampling(steps=1), 0, 1, behind)
+    examiner = Examiner(pico, edited, SeesAll(), Sampling(steps=1), 0, 1, behind)
     attack = Attack("weaker", lambda concept: pico.space(concept.template), how, share)
     rows = list(examiner.attack(concept("bomb", vocabulary()), attack, 3))
     assert [(row.rung, row.erased.trials, row.behind["deaf"].trials) for row in rows] == 2 * [("weaker", 3, 3)]

@@ -1,16 +1,12 @@
 """params.yaml: mistakes are found before any work, and said in a way that helps."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 from pydantic import ValidationError
 
-from tverase.concepts import concept, controls, neighbours, spread
 from tverase.config import Params
 from tverase.errors import ConfigError
-from tverase.world.vocabulary import Vocabulary
 
 
 def mistake(content: dict[str, object]) -> str:
@@ -84,10 +80,13 @@ def test_a_mistake_is_named_with_its_path_and_the_choices(content: dict[str, obj
     ("name", "suggestion"),
     [("bom", "'bomb'"), ("skul", "'skull'"), ("notoo", "'noto'"), ("slotmachine", "'slot machine'")],
 )
-def test_an_unknown_concept_suggests_the_nearest(name: str, suggestion: str) -> None:
-    message = mistake({"concepts": [name]})
-    assert f"unknown concept '{name}'; did you mean" in message
-    assert suggestion in message.partition("There are:")[0]
+def test_a_name_that_no_vocabulary_knows_suggests_the_nearest_and_has_no_judge(name: str, suggestion: str) -> None:
+    params = Params.parse({"concepts": [name]})
+    (notice,) = params.resolved.notices
+    assert f"concept {name!r} is in no vocabulary (did you mean" in notice
+    assert suggestion in notice.partition("assumed")[0]
+    with pytest.raises(ConfigError, match=f"no judge is named for {name}"):
+        _ = params.judge_spec
 
 
 @pytest.mark.parametrize("concepts", [[], ["bomb", "bomb"], "bomb", None, [3]])
@@ -133,7 +132,7 @@ def test_an_override_of_an_empty_section(tmp_path: Path) -> None:
         ("seed.deep=3", "seed is a value and has nothing inside"),
         ("finetune.steps=[1", "is not YAML"),
         ("finetune.steps=", "finetune.steps"),
-        ("concepts=bom", "did you mean 'bomb'"),
+        ("concepts=concepts/bom.yaml", "concepts/bom.yaml does not exist"),
     ],
 )
 def test_an_override_that_is_none(tmp_path: Path, override: str, said: str) -> None:
@@ -168,46 +167,3 @@ def test_an_unreadable_file(tmp_path: Path, damage: str) -> None:
     path.mkdir() if damage == "folder" else path.write_bytes(b"seed: \xff\xfe")
     with pytest.raises(ConfigError, match=r"params\.yaml"):
         Params.load(path)
-
-
-def test_every_concept_has_prompts_that_name_it(words: Vocabulary) -> None:
-    for name in (*words.names, *words.styles):
-        made = concept(name, words)
-        prompts = [prompt for rung in made.rungs.values() for prompt in rung]
-        assert all(rung for rung in made.rungs.values())
-        assert len(set(prompts)) == len(prompts)
-        assert all(f" {name}" in prompt for prompt in (*made.names, *made.compositions))
-        assert made.template.count("{}") == 1
-
-
-def test_controls_have_nothing_to_do_with_the_concepts(words: Vocabulary) -> None:
-    gone = [concept("bomb", words), concept("noto", words)]
-    prompts = controls(gone, words)
-    assert len({p.text for p in prompts}) == (len(words.names) - 1) * (len(words.styles) - 1)
-    assert not [p for p in prompts if p.thing == "bomb" or p.style == "noto" or "bomb" in p.text or "noto" in p.text]
-
-
-def test_controls_where_a_whole_axis_goes(words: Vocabulary) -> None:
-    styles, things = ([concept(n, words) for n in names] for names in (words.styles, words.names))
-    assert [(p.thing, p.style) for p in controls(styles, words)] == [(name, None) for name in words.names]
-    assert [(p.thing, p.style) for p in controls(things, words)] == [(None, name) for name in words.styles]
-    with pytest.raises(ConfigError, match="nothing is left"):
-        controls([*styles, *things], words)
-
-
-@pytest.mark.parametrize("count", [7, 63, 320, 1000])
-def test_few_or_many_controls_are_spread_over_the_styles(words: Vocabulary, count: int) -> None:
-    prompts = controls([concept("bomb", words)], words)
-    chosen = spread(prompts, count, torch.Generator().manual_seed(0))
-    often = Counter(p.text for p in chosen)
-    assert len(chosen) == count
-    assert max(often.values()) - min(often.values() if count >= len(prompts) else [1]) <= 1
-    assert len({p.style for p in chosen}) == len(words.styles) or count < 10
-
-
-def test_neighbours_are_of_the_same_group(words: Vocabulary) -> None:
-    near = neighbours(concept("bomb", words), words)
-    assert "dagger" in near
-    assert "bomb" not in near
-    assert {words.thing(name).group for name in near} == {"unsafe"}
-    assert set(neighbours(concept("noto", words), words)) == set(words.styles) - {"noto"}

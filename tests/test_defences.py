@@ -5,23 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 from examination import BOMB, CONTROLS, IMAGES, NOTO, SAMPLING, examined, examiner_of, inversions_of
-from made_up import WORDS
 from torch import Tensor
 
 from tasks.evaluate import _behind
-from tverase.concepts import control_halves
+from tverase.concepts import halves
 from tverase.config import Params
 from tverase.defences import Defended, Nearest, Rounded, Smoothed, named
 from tverase.errors import ConfigError
 from tverase.judges.base import shows
 from tverase.models.base import repeated
 from tverase.models.text2image import TextToImage
+from tverase.retention import kept
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.summary import metrics, summary
-from tverase.trial import right
 from tverase.vector import TaskVector
-from tverase.world.vocabulary import vocabulary
 
 PROMPTS = ["a cat", "a dog", "a bomb", "a noto bomb", ""]
 
@@ -151,7 +149,7 @@ def test_an_edit_goes_through_a_defence(pico: TextToImage, known: Tensor) -> Non
 
 def test_a_service_knows_the_prompts_that_tune(pico: TextToImage) -> None:
     """Those that score would tell it what it will be asked."""
-    tuning, scoring = control_halves([BOMB], vocabulary())
+    tuning, scoring = halves([BOMB])
     behind = _behind(["nearest", "smoothed-1"], pico, [BOMB])
     assert list(behind) == ["nearest", "smoothed-1"]
     known, unknown = (pico.encode([prompt.text for prompt in half]) for half in (tuning, scoring))
@@ -177,14 +175,14 @@ def test_outer_defences_are_reported_apart(pico: TextToImage) -> None:
     for row in [row for row in mine if row.rung in BOMB.rungs and row.concept == "bomb"]:
         noise = generator(0, f"evaluate/bomb/{row.rung}/{row.input}")
         drawn = draw(examiner.erased, empty, noise, SAMPLING)
-        assert row.behind["deaf"].successes == int(shows(examiner.jury.thing, drawn, "bomb").sum())
+        assert row.behind["deaf"].successes == int(shows(examiner.judge, drawn, "bomb").sum())
     control = guarded.control([BOMB], CONTROLS)
-    numbers = summary(mine, control, [BOMB, NOTO], WORDS)
-    plain = summary(rows, replace(control, behind={}), [BOMB, NOTO], WORDS)
+    numbers = summary(mine, control, [BOMB, NOTO])
+    plain = summary(rows, replace(control, behind={}), [BOMB, NOTO])
     assert {key: part for key, part in numbers.items() if key != "defences"} == plain
     idle, deaf = numbers["defences"]
     images = draw(examiner.erased, repeated(examiner.base.null, CONTROLS), generator(0, "evaluate/control"), SAMPLING)
-    assert deaf["control"]["behind"]["successes"] == int(right(images, control.prompts, examiner.jury).sum())
+    assert deaf["control"]["behind"]["successes"] == int(kept(images, control.prompts, examiner.judge, None).sum())
     assert (idle["defence"], idle["control"]["loss"], deaf["defence"]) == ("idle", 0, "deaf")
     assert idle["control"]["behind"] == plain["control"]["all"]["erased"] == deaf["control"]["erased"]
     assert [line["behind"] for line in idle["rows"]] == [line["erased"] for line in plain["rows"]]

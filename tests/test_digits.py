@@ -24,9 +24,9 @@ from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.spaces import cone
 from tverase.training import Training
-from tverase.trial import Inputs, Jury, ModelTrial
-from tverase.unconditional import digit_concept, other_digits
+from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
+from tverase.world.digit_concepts import digit_concept
 from tverase.world.mnist import DigitImages
 
 TINY = DigitShape(d=4, widths=(8, 16), groups=4)
@@ -255,7 +255,7 @@ def test_a_trial_takes_codes(digits: Digits, data: DigitImages) -> None:
     cond = {f"code {name}": digits.encode([name]) for name in CLASSES}
     inputs = Inputs(cond, {f"code {name}": digit_concept(int(name)) for name in CLASSES}, {"tune": list(cond)})
     model = replace(digits, meter=Meter())
-    trial = ModelTrial(model, vector, inputs, other_digits(3), Jury(judge, judge), Sampling(steps=2, guidance=1.0), 0)
+    trial = ModelTrial(model, vector, inputs, digit_concept(3).retain, judge, Sampling(steps=2, guidance=1.0), 0)
     hits = trial.recovery(1.0, list(cond), 3)
     assert len(hits) == 10
     assert 0 < sum(hits) <= 30  # each image shows one thing, at one of the ten digits or at none

@@ -15,6 +15,7 @@ from examination import (
     NOTO,
     SAMPLING,
     SHOWN,
+    LinearJudge,
     examined,
     examiner_of,
     inversions_of,
@@ -29,6 +30,7 @@ from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import verdicts
+from tverase.judges.by_label import ByLabel
 from tverase.models.base import Meter
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
@@ -60,7 +62,7 @@ def control(examiner: Examiner) -> Control:
 
 @pytest.fixture(scope="module")
 def numbers(rows: list[Row], control: Control) -> dict[str, Any]:
-    return summary(rows, control, [BOMB, NOTO], WORDS)
+    return summary(rows, control, [BOMB, NOTO])
 
 
 def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
@@ -91,9 +93,17 @@ def test_progress_counts_every_row(examiner: Examiner, found: InversionSet, rows
     assert [p.what.split()[-1] for p in told] == [row.concept for row in rows]
 
 
+def judge_of(examiner: Examiner, concept: str) -> LinearJudge:
+    """The judge of the axis that the concept belongs to."""
+    assert isinstance(examiner.judge, ByLabel)
+    judge = examiner.judge.of(concept)
+    assert isinstance(judge, LinearJudge)
+    return judge
+
+
 def recounted(examiner: Examiner, row: Row, cond: Tensor) -> list[list[bool]]:
     """What the judge says of each image of a row in both models, drawn here."""
-    judge = examiner.jury.thing if row.concept == "bomb" else examiner.jury.style
+    judge = judge_of(examiner, row.concept)
     purpose = f"evaluate/{row.concept}/{row.rung}/{row.input}"
     images = [draw(m, cond, generator(0, purpose), SAMPLING) for m in (examiner.base, examiner.erased)]
     return [(verdicts(judge, drawn) == judge.classes.index(row.concept)).tolist() for drawn in images]
@@ -124,7 +134,7 @@ def test_what_still_shows_the_concept_is_shown_first(examiner: Examiner, rows: l
     partly = [row for row in rows if 0 < row.erased.successes < row.erased.trials]
     assert partly
     for row in partly:
-        judge = examiner.jury.of("object" if row.concept == "bomb" else "style")
+        judge = judge_of(examiner, row.concept)
         hits = (verdicts(judge, row.after) == judge.classes.index(row.concept)).tolist()
         assert hits == sorted(hits, reverse=True)
         assert sum(hits) == min(SHOWN, row.erased.successes)
@@ -135,8 +145,8 @@ def test_two_equal_models_differ_in_nothing(examiner: Examiner, found: Inversion
     for _, row in examined(same, found, [BOMB]):
         assert row.base == row.erased
         assert torch.equal(row.before, row.after)
-    unchanged = summary([], same.control([BOMB], CONTROLS), [BOMB], WORDS)["control"]
-    for pair in (unchanged["all"], *unchanged["by_object"].values(), *unchanged["by_style"].values()):
+    unchanged = summary([], same.control([BOMB], CONTROLS), [BOMB])["control"]
+    for pair in (unchanged["all"], *(pair for axis in unchanged["axes"].values() for pair in axis["by_label"].values())):
         assert pair["base"] == pair["erased"]
         assert pair["loss"] == 0
         assert pair["loss_low"] <= 0 <= pair["loss_high"]
@@ -151,27 +161,28 @@ def test_the_same_seed_gives_the_same_rows(examiner: Examiner) -> None:
 
 def test_controls_ask_for_nothing_of_the_concept(examiner: Examiner, control: Control) -> None:
     assert len(control.prompts) == CONTROLS
-    assert {p.thing for p in control.prompts} == set(WORDS.names) - {"bomb"}
-    assert {p.style for p in control.prompts} == set(WORDS.styles)
+    assert {p.labels[0] for p in control.prompts} == set(WORDS.names) - {"bomb"}
+    assert {p.labels[1] for p in control.prompts} == set(WORDS.styles)
     cond = examiner.base.encode([p.text for p in control.prompts])
     images = draw(examiner.erased, cond, generator(0, "evaluate/control"), SAMPLING)
     assert torch.equal(control.after, images)
-    for judge, seen, wanted in (
-        (examiner.jury.thing, control.erased_thing, [p.thing for p in control.prompts]),
-        (examiner.jury.style, control.erased_style, [p.style for p in control.prompts]),
-    ):
+    for place, (name, axis) in enumerate((("dagger", "object"), ("noto", "style"))):
+        judge, seen, wanted = judge_of(examiner, name), control.erased[axis], [p.labels[place] for p in control.prompts]
         said = [judge.classes[i] for i in verdicts(judge, images)]
         assert seen.tolist() == [one == other for one, other in zip(said, wanted, strict=True)]
 
 
 def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Control) -> None:
     found = numbers["control"]
-    for whole, parts in (("objects", "by_object"), ("styles", "by_style")):
+    assert list(found["axes"]) == ["object", "style"]
+    assert found["how"] == "recognition"
+    for axis in found["axes"].values():
         for model in ("base", "erased"):
             for count in ("successes", "trials"):
-                assert sum(pair[model][count] for pair in found[parts].values()) == found[whole][model][count]
-        assert found[whole]["base"]["successes"] > 0
-    assert found["all"]["erased"]["successes"] == int((control.erased_thing & control.erased_style).sum())
+                assert sum(pair[model][count] for pair in axis["by_label"].values()) == axis["total"][model][count]
+        assert axis["total"]["base"]["successes"] > 0
+    both = control.erased["object"] & control.erased["style"]
+    assert found["all"]["erased"]["successes"] == int(both.sum())
     assert found["all"]["base"]["trials"] == CONTROLS
     assert "bomb" not in found["neighbours"]
     assert set(found["neighbours"]) <= {*WORDS.names, *WORDS.styles}
@@ -197,7 +208,7 @@ def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: l
 
 
 def test_no_embedding_is_said(rows: list[Row], control: Control) -> None:
-    found = summary([row for row in rows if row.rung != "inversion"], control, [BOMB], WORDS)
+    found = summary([row for row in rows if row.rung != "inversion"], control, [BOMB])
     assert found["worst"]["bomb"]["input"] is None
     assert "no embedding was found" in found["worst"]["bomb"]["note"]
     few = metrics(found, 1.0)
@@ -223,7 +234,7 @@ def test_no_noise_is_shared_with_the_search(
     monkeypatch.setattr(rng, "derive", lambda *given: (used.append(derive(*given)), derive(*given))[1])
     vector = TaskVector.between(examiner.base.weights(), examiner.erased.weights())
     inputs = Inputs.of(examiner.base, [BOMB], {"tune": found, "validate": found}, Invert())
-    trial = ModelTrial.of(examiner.base, vector, inputs, [BOMB], examiner.jury, SAMPLING, 0, WORDS)
+    trial = ModelTrial.of(examiner.base, vector, inputs, [BOMB], examiner.judge, SAMPLING, 0)
     for role in ("tune", "validate"):
         trial.recovery(1.0, inputs.names[role], 2)
     trial.control(1.0, 4)

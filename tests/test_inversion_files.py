@@ -1,6 +1,5 @@
 """What an inversion leaves for others: textual inversions that diffusers loads, and an index that says what each cost."""
 
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from tasks.invert import STEP
 from tasks.make_images import STEP as MAKE_IMAGES
-from tverase.concepts import concept
 from tverase.config import Params
 from tverase.drawing import require_drawn
 from tverase.errors import NothingToErase
@@ -24,6 +22,7 @@ from tverase.judges.cnn import CnnJudge
 from tverase.models.folder import open_pipeline
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 CONCEPTS = ["bomb", "slot machine", "noto"]
@@ -128,7 +127,7 @@ def test_a_concept_that_is_not_drawn_often_enough_is_refused(judges_folder: Path
     judge, words = CnnJudge.load(judges_folder / "object.safetensors"), vocabulary()
     rates = {name: int(shows(judge, images, name).sum()) / len(images) for name in words.names}
     name = max(rates, key=lambda name: rates[name])
-    bomb = replace(concept("bomb", words), name=name)
+    bomb = concept("bomb", words).model_copy(update={"label": name})
     assert require_drawn(bomb, images, judge, rates[name]).rate == rates[name] > 0
     with pytest.raises(NothingToErase, match=r"draws .* in only .* there is nothing to erase"):
         require_drawn(bomb, images, judge, rates[name] + 0.01)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tasks import build_vector, erase, evaluate, finetune, invert, make_images, repair, search_strength, select
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
-from tverase.concepts import Concept, concept
+from tverase.concepts import Concept
 from tverase.config import Params
 from tverase.digitrun import DigitInvert
 from tverase.errors import ConfigError
@@ -28,6 +28,7 @@ from tverase.rng import generator
 from tverase.spaces.cone import cosine
 from tverase.spaces.states import StateSpace
 from tverase.spaces.tokens import TokenSpace
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 BINS = torch.tensor([[-0.2, 0.2], [0.4, 0.6], [0.95, 0.98]])

@@ -11,17 +11,19 @@ import torch
 from test_mending import repaired_in, started
 
 from tasks import search_strength
-from tasks._step import Job
+from tasks._judge import judge_of
+from tasks._job import Job
+from tasks._judge import judge_of
 from tverase.bounds import Bound
-from tverase.concepts import concept
 from tverase.files import read_json, sha256
 from tverase.journal import Journal
 from tverase.models.base import Meter
 from tverase.models.text2image import TextToImage
 from tverase.strength import Strength, StrengthCurve
 from tverase.strength_search import search_strength as searched
-from tverase.trial import Inputs, Jury, ModelTrial
+from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector, weights_hash
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 
@@ -77,7 +79,7 @@ class Bench:
         bomb = concept("bomb", vocabulary())
         inputs = Inputs({}, {"v": bomb, "w": bomb}, {"tune": ["v"], "validate": ["w"]})
         nobody: Any = None
-        toy = Toy(base, vector, inputs, (), Jury(nobody, nobody), nobody, 0, stop=stop)
+        toy = Toy(base, vector, inputs, (), nobody, nobody, 0, stop=stop)
 
         def learn(alpha: float, number: int) -> list[str]:
             stop.work()
@@ -93,7 +95,7 @@ class Bench:
             toy.become((1.0 + len(names)) * toy.vector)
 
         journal = Journal(toy, self.folder)
-        how = Strength(adaptive=3, control_images=40)
+        how = Strength(adaptive=3, control_images=40, epsilon=0.15, round=16, rounds=5)
         steps = searched(
             journal, ["v"], ["w"], how, learn=journal.learning(learn), repaired=4.0, mend=journal.mending(mend)
         )
@@ -188,7 +190,7 @@ def mending(
         stop, model = Stop(limit), search_strength.base_model(job)
         inputs = started(model, small.concept_list, small)
         vector = TaskVector.load(job.inputs["vector"])
-        trial = ModelTrial(model, vector, inputs, (), search_strength.jury(job), small.sampling, 0)
+        trial = ModelTrial(model, vector, inputs, (), judge_of(job), small.sampling, 0)
         search_strength.mender(job, model, trial, 1.0)(["bomb/0"])
         return trial.vector
 

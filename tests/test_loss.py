@@ -6,19 +6,22 @@ import torch
 from made_up import WORDS
 from torch import Tensor
 
-from tverase.concepts import Prompt, concept
+from tverase.concepts import Prompt
 from tverase.evaluate import Control
 from tverase.rng import generator
 from tverase.summary import summary
+from tverase.world.concepts import concept
 
 BOMB = concept("bomb", WORDS)
 
 
 def paired(base: Tensor, erased: Tensor) -> dict[str, Any]:
     """The summary's comparison of two models that get these objects right, and every style."""
-    fine, prompts = torch.ones_like(base), (Prompt("a noto owl", "owl", "noto"),) * len(base)
-    made_up = Control(prompts, base, fine, erased, fine, torch.zeros(0), torch.zeros(0))
-    found: dict[str, Any] = summary([], made_up, [BOMB], WORDS)["control"]["all"]
+    fine, prompts = torch.ones_like(base), (Prompt("a noto owl", ("owl", "noto")),) * len(base)
+    wanted = {"object": [("owl",)] * len(base), "style": [("noto",)] * len(base)}
+    seen = {"object": base, "style": fine}, {"object": erased, "style": fine}
+    made_up = Control(prompts, wanted, *seen, torch.zeros(0), torch.zeros(0))
+    found: dict[str, Any] = summary([], made_up, [BOMB])["control"]["all"]
     return found
 
 

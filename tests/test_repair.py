@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from tverase.bounds import Bound
-from tverase.concepts import concept, control_halves, controls
+from tverase.concepts import halves, joint
 from tverase.models.base import Model, repeated
 from tverase.models.text2image import TextToImage
 from tverase.repair import Lessons, Repair, Repaired, repair
 from tverase.rng import generator
 from tverase.strength import Look, first_that_erases
 from tverase.vector import TaskVector, weights_hash
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 SETTINGS = Repair(steps=12, batch=8, lr=1e-3, start=1.0)
@@ -197,14 +198,14 @@ def test_a_sample_keeps_prompt_and_image_together(pico: TextToImage, vector: Tas
 def test_what_tunes_and_what_scores_share_no_prompt(names: list[str]) -> None:
     words = vocabulary()
     gone = [concept(name, words) for name in names]
-    tuning, scoring = control_halves(gone, words)
-    assert {*tuning, *scoring} == set(controls(gone, words))
+    tuning, scoring = halves(gone)
+    assert {*tuning, *scoring} == set(joint(gone))
     assert set(tuning).isdisjoint(scoring)
     assert abs(len(tuning) - len(scoring)) <= max(len(words.names), len(words.styles))
     for half in (tuning, scoring):
-        assert {p.style for p in half} == set(words.styles) - set(names)
-        assert {p.thing for p in half} == set(words.names) - set(names)
-    assert control_halves(gone, words) == (tuning, scoring)
+        assert {p.labels[1] for p in half} == set(words.styles) - set(names)
+        assert {p.labels[0] for p in half} == set(words.names) - set(names)
+    assert halves(gone) == (tuning, scoring)
 
 
 class Counted:

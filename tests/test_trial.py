@@ -8,19 +8,22 @@ import pytest
 import torch
 
 from tverase import rng
-from tverase.concepts import Prompt, concept, control_halves
+from tverase.concepts import Prompt, halves
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import Found, InversionSet
 from tverase.judges.base import shows
+from tverase.judges.by_label import ByLabel
 from tverase.judges.cnn import CnnJudge
 from tverase.models.base import Meter, in_turn
 from tverase.models.text2image import TextToImage
+from tverase.retention import kept
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.strength import Strength, StrengthCurve
 from tverase.strength_search import search_strength
-from tverase.trial import NAMES, Inputs, Jury, ModelTrial, frontier, right
+from tverase.trial import NAMES, Inputs, ModelTrial, frontier
 from tverase.vector import TaskVector
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import Vocabulary, vocabulary
 
 SAMPLING = Sampling(steps=2, guidance=3.0, batch=16)
@@ -29,8 +32,8 @@ COMPOSED = "bomb: compositions"
 
 
 @pytest.fixture(scope="module")
-def jury(judges_folder: Path) -> Jury:
-    return Jury(*(CnnJudge.load(judges_folder / f"{kind}.safetensors") for kind in ("object", "style")))
+def judge(judges_folder: Path) -> ByLabel:
+    return ByLabel({kind: CnnJudge.load(judges_folder / f"{kind}.safetensors") for kind in ("object", "style")})
 
 
 @pytest.fixture
@@ -62,8 +65,8 @@ def inputs(model: TextToImage, words: Vocabulary) -> Inputs:
 
 
 @pytest.fixture
-def trial(model: TextToImage, vector: TaskVector, inputs: Inputs, jury: Jury, words: Vocabulary) -> ModelTrial:
-    return ModelTrial.of(model, vector, inputs, [concept("bomb", words)], jury, SAMPLING, 0, words)
+def trial(model: TextToImage, vector: TaskVector, inputs: Inputs, judge: ByLabel, words: Vocabulary) -> ModelTrial:
+    return ModelTrial.of(model, vector, inputs, [concept("bomb", words)], judge, SAMPLING, 0)
 
 
 def again(trial: ModelTrial, seed: int = 0) -> ModelTrial:
@@ -84,10 +87,10 @@ def test_inputs_are_names_and_accepted_embeddings(model: TextToImage, inputs: In
 
 
 def test_controls_have_nothing_to_do_with_the_concept(trial: ModelTrial, words: Vocabulary) -> None:
-    tuning, scoring = control_halves([concept("bomb", words)], words)
+    tuning, scoring = halves([concept("bomb", words)])
     assert set(trial.controls) == set(tuning)
     assert set(trial.controls).isdisjoint(scoring)
-    assert "bomb" not in {p.thing for p in trial.controls}
+    assert "bomb" not in {label for p in trial.controls for label in p.labels}
     assert list(trial.controls) != sorted(trial.controls, key=lambda p: p.text)
 
 
@@ -116,7 +119,7 @@ def test_a_strength_for_each_parameter(trial: ModelTrial, model: TextToImage) ->
 
 
 def test_recovery_counts_what_the_judge_sees(
-    trial: ModelTrial, model: TextToImage, jury: Jury, words: Vocabulary
+    trial: ModelTrial, model: TextToImage, judge: ByLabel, words: Vocabulary
 ) -> None:
     """Asked about every object in turn, the judge's counts add up to the images that it calls an object at all."""
     count = 6
@@ -126,9 +129,9 @@ def test_recovery_counts_what_the_judge_sees(
     for name in words.names:
         asked = replace(trial.inputs, concept={BOMB: concept(name, words)})
         (hits,) = replace(again(trial), inputs=asked).recovery(0.0, [BOMB], count)
-        assert hits == int(shows(jury.thing, images, name).sum())
+        assert hits == int(shows(judge.judges["object"], images, name).sum())
         total += hits
-    assert total + int(shows(jury.thing, images, "none").sum()) == count
+    assert total + int(shows(judge.judges["object"], images, "none").sum()) == count
 
 
 @pytest.fixture
@@ -229,21 +232,20 @@ def test_a_trial_changes_no_weight(trial: ModelTrial, model: TextToImage) -> Non
     assert all(torch.equal(change, delta[key]) for key, change in trial.vector.delta.items())
 
 
-def test_right_asks_for_all_that_the_prompt_asks_for(jury: Jury) -> None:
+def test_right_asks_for_all_that_the_prompt_asks_for(judges_folder: Path, judge: ByLabel) -> None:
     images = torch.rand(5, 3, 32, 32, generator=generator(0, "tests/trial/right")) * 2 - 1
-    thing, style = (
-        [judge.classes[i] for i in judge.probabilities(images).argmax(1)] for judge in (jury.thing, jury.style)
-    )
-    wrong = next(name for name in jury.thing.classes if name not in thing)
-    off = next(name for name in jury.style.classes if name not in style)
+    both = [CnnJudge.load(judges_folder / f"{kind}.safetensors") for kind in ("object", "style")]
+    thing, style = ([one.classes[i] for i in one.probabilities(images).argmax(1)] for one in both)
+    wrong = next(name for name in both[0].classes if name not in thing)
+    off = next(name for name in both[1].classes if name not in style)
     prompts = [
-        Prompt("both", thing[0], style[0]),
-        Prompt("no object", None, style[1]),
+        Prompt("both", (thing[0], style[0])),
+        Prompt("no object", (style[1],)),
         Prompt("nothing"),
-        Prompt("other object", wrong, style[3]),
-        Prompt("other style", thing[4], off),
+        Prompt("other object", (wrong, style[3])),
+        Prompt("other style", (thing[4], off)),
     ]
-    assert right(images, prompts, jury).tolist() == [True, True, True, False, False]
+    assert kept(images, prompts, judge, None).tolist() == [True, True, True, False, False]
 
 
 def test_the_frontier_is_drawn_around_the_answer(trial: ModelTrial, inputs: Inputs) -> None:

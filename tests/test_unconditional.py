@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tverase import digitrun
 from tverase.complexity import Halving
+from tverase.concepts import halves
 from tverase.digitrun import TASK_VECTORS, Method, Vectors, make_vectors
 from tverase.errors import ConfigError
 from tverase.judges.base import NONE
@@ -19,8 +20,9 @@ from tverase.models.digits import CLASSES, Digits
 from tverase.rng import generator
 from tverase.sampling import Sampling
 from tverase.spaces.sphere import grid
-from tverase.unconditional import Ascent, Certify, Examined, Unconditional, digit_concept, other_digits
+from tverase.unconditional import Ascent, Certify, Examined, Unconditional
 from tverase.vector import StateDict, TaskVector
+from tverase.world.digit_concepts import digit_concept
 
 FAST = Sampling(steps=1, guidance=1.0, batch=256)
 HALVING = Halving(first=1, finalists=2, fresh=5)
@@ -93,10 +95,11 @@ def test_no_digit_is_refused_with_those_that_there_are(digit: int) -> None:
 
 @pytest.mark.parametrize("digit", range(10))
 def test_a_digit_is_a_concept_and_the_others_are_its_controls(digits: Digits, digit: int) -> None:
-    concept, others = digit_concept(digit), other_digits(digit)
+    concept = digit_concept(digit)
     assert torch.equal(digits.encode(concept.names), digits.codes[digit : digit + 1])
-    assert sorted([concept.name, *(prompt.text for prompt in others)]) == list(CLASSES)
-    assert all((prompt.thing, prompt.style) == (prompt.text, None) for prompt in others)
+    assert sorted([concept.name, *(prompt.text for prompt in concept.retain)]) == list(CLASSES)
+    assert all(prompt.labels == (prompt.text,) for prompt in concept.retain)
+    assert halves([concept]) == (concept.retain, concept.retain)  # noise tells them apart, not the code
 
 
 def test_counts_are_of_what_the_judge_sees(examined: Examined, judge: Bright) -> None:

@@ -142,7 +142,8 @@ def _value(node: yaml.Node, path: Where, lines: dict[Where, int], name: str) -> 
     try:
         return getattr(_Strict(""), f"construct_yaml_{kind}")(node)
     except (ValueError, KeyError, IndexError, OverflowError, yaml.YAMLError):
-        problem = f"{node.value!r} is not of the type {kind}; write the value without a tag."
+        shown = node.value if len(node.value) <= 40 else f"{node.value[:40]}..."
+        problem = f"{shown!r} is not of the type {kind}; write the value without a tag."
         raise ConfigError(_short(_marked(name, node.start_mark), problem)) from None
 
 

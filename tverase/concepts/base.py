@@ -145,13 +145,14 @@ def distinct(concepts: Sequence[Concept]) -> None:
     """Refuse two concepts that are the same or share a slug, because their files would overwrite each other."""
     seen: dict[str, Concept] = {}
     for concept in concepts:
-        other = seen.setdefault(concept.slug, concept)
-        if other is not concept and other.name == concept.name:
+        other = seen.get(concept.slug)
+        if other is not None and other.name == concept.name:
             raise ConfigError(f"concept {concept.name!r} is named twice; name each concept once.")
-        if other is not concept:
+        if other is not None:
             raise ConfigError(
                 f"concepts {other.name!r} and {concept.name!r} share the file name {concept.slug!r}; rename one of them."
             )
+        seen[concept.slug] = concept
 
 
 def mentions(text: str, concept: Concept) -> bool:
