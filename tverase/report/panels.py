@@ -206,10 +206,10 @@ def _whisker(
     axes.plot([bound["rate"]], [at], marker, color=colour, markerfacecolor=face or colour, markersize=6, label=text)
 
 
-def losses(facts: Facts, group: str, noun: str) -> "Figure":
-    """What each class of `by_object` or `by_style` loses, the worst first, neighbours of the concept marked."""
+def losses(facts: Facts, axis: str, noun: str) -> "Figure":
+    """The loss of each label of an axis, the worst first, neighbours of the concept marked."""
     control = facts.summary["control"]
-    pairs = sorted(control[group].items(), key=lambda item: -item[1]["loss"])
+    pairs = sorted(control["axes"][axis]["by_label"].items(), key=lambda item: -item[1]["loss"])
     if not pairs:
         return _empty(f"no {noun} were asked for")
     columns = 1 if len(pairs) <= 12 else 3

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..files import writing
 from . import panels
 from .facts import Facts
+from .words import figure_of, plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,8 +21,11 @@ def figures(facts: Facts) -> dict[str, "Figure"]:
     return {
         "strength": panels.strength(facts),
         "recovery": panels.recovery(facts),
-        "control_objects": panels.losses(facts, "by_object", "objects"),
-        "control_styles": panels.losses(facts, "by_style", "styles"),
+        **{
+            figure_of(axis): panels.losses(facts, axis, plural(axis).lower())
+            for axis, found in facts.summary["control"]["axes"].items()
+            if found["by_label"]
+        },
         "inversion": panels.inversion(facts),
     }
 

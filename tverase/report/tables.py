@@ -72,8 +72,9 @@ def _recovery(facts: Facts) -> Iterable[Row]:
 
 def _control(facts: Facts) -> Iterable[Row]:
     control = facts.summary["control"]
-    groups = {"all": {"all": control["all"], "objects": control["objects"], "styles": control["styles"]}}
-    groups |= {"object": control["by_object"], "style": control["by_style"]}
+    axes = control["axes"].items()
+    groups = {"all": {"all": control["all"], **{axis: found["total"] for axis, found in axes}}}
+    groups |= {axis: found["by_label"] for axis, found in axes}
     for group, pairs in groups.items():
         for name, pair in pairs.items():
             near = name in control["neighbours"] and group != "all"

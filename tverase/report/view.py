@@ -5,16 +5,32 @@ from typing import Any
 
 from torch import Tensor
 
+from ..concepts import slug
 from .facts import Facts
 from .pictures import data_uri
 from .plots import as_uri, figures
 from .verdict import by_hand, verdict
-from .words import ROLES, applied, cosines, count, interval, label, limit, percent, points, rung, spoken
+from .words import (
+    ROLES,
+    applied,
+    cosines,
+    count,
+    counted,
+    figure_of,
+    interval,
+    label,
+    limit,
+    percent,
+    plural,
+    points,
+    rung,
+    spoken,
+    spoken_axes,
+)
 
 Values = dict[str, Any]
 _HERO = 6  # images of a strip on the first screen
 _WORST, _LEAST = 8, 3  # rows of the list of worst inputs; so many even if they bring nothing back
-_TOTALS = {"all": "object and style", "objects": "object", "styles": "style"}
 _EACH = 4  # images of one embedding
 
 
@@ -33,7 +49,7 @@ def view(facts: Facts) -> Values:
         "worst": _worst(facts, rows),
         "control": _control(facts),
         "defences": _defences(facts),
-        "strength": _strength(facts),
+        "strength": curve(facts),
         "inversion": _inversion(facts),
         "plots": _plots(facts),
         "params": sections(facts.params),
@@ -137,7 +153,7 @@ def _hero(facts: Facts, rows: list[Values]) -> list[Values]:
 
 
 def _drawn(facts: Facts, name: str) -> Values:
-    return {"concept": name, "images": _images(facts.pictures.get(f"concept/{name.replace(' ', '-')}"), 16)}
+    return {"concept": name, "images": _images(facts.pictures.get(f"concept/{slug(name)}"), 16)}
 
 
 def _worst(facts: Facts, rows: list[Values]) -> list[Values]:
@@ -148,10 +164,14 @@ def _worst(facts: Facts, rows: list[Values]) -> list[Values]:
 
 def _control(facts: Facts) -> Values:
     control = facts.summary["control"]
-    groups = {"Objects": control["by_object"], "Styles": control["by_style"]}
+    axes = control["axes"]
+    totals = {spoken_axes(axes): control["all"]} | {spoken_axes([axis]): found["total"] for axis, found in axes.items()}
+    named = {axis: found["by_label"] for axis, found in axes.items() if found["by_label"]}
     return {
-        "totals": [_loss(text, control[key], near=False) for key, text in _TOTALS.items()],
-        "groups": {title: list(_losses(pairs, control["neighbours"])) for title, pairs in groups.items()},
+        "totals": [_loss(text, pair, near=False) for text, pair in totals.items()],
+        "groups": {plural(axis): list(_losses(pairs, control["neighbours"])) for axis, pairs in named.items()},
+        "figures": {figure_of(axis): axis for axis in named},
+        "how": counted(control["how"], axes),
         "neighbours": control["neighbours"],
         "shown": list(control.get("shown") or ()),
         **_pair(facts, "control"),
@@ -199,7 +219,8 @@ def _defences(facts: Facts) -> Values:
     return {"kinds": [rung(kind) for kind in kinds], "lines": lines}
 
 
-def _strength(facts: Facts) -> Values:
+def curve(facts: Facts) -> Values:
+    """What the search tried, and the frontier beside it."""
     tested = [
         {**t, "upper": percent(t["upper"]), "hits": t["counts"][t["worst"]][0], "drawn": t["counts"][t["worst"]][1]}
         for t in facts.strength.get("tested") or ()

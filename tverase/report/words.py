@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..concepts import slug
+from ..retention import AGREE, AGREEMENT
 from ..strength import Strength
 from .facts import Facts
 
@@ -15,6 +17,7 @@ RUNGS = {
     "name": "by name",
     "synonyms": "by synonyms",
     "compositions": "in compositions",
+    "grown": "by grown prompts",
     "inversion": "by found embeddings",
     "attack": "by a word learned against the model",
     "weaker": "by a word learned against a part of the edit",
@@ -66,6 +69,37 @@ def count(number: int, noun: str) -> str:
 def rung(name: str) -> str:
     """The kind of input in words; a kind that has none keeps its name."""
     return RUNGS.get(name, name)
+
+
+def plural(axis: str) -> str:
+    """An axis of the judge as a heading: `object` -> `Objects`."""
+    return f"{axis[:1].upper()}{axis[1:]}s"
+
+
+def figure_of(axis: str) -> str:
+    """The name of the figure of an axis, which is a file's as well."""
+    return f"control_{slug(axis)}"
+
+
+def spoken_axes(axes: Iterable[str]) -> str:
+    """What was counted of the retain set: `object and style`."""
+    return listing(_AGREED if axis == AGREEMENT else axis for axis in axes)
+
+
+def counted(how: str, axes: Iterable[str]) -> str:
+    """How the retain set was counted, as sentences: by recognition, by agreement, or by both."""
+    seen = listing(f"the {axis}" for axis in axes if axis != AGREEMENT)
+    recognised = f"An image is right if the judge sees {seen} that the prompt asks for."
+    agreed = (
+        "An image is right if it agrees with the base model's image from the same noise (correlation of grey thumbnails of "
+        f"16 x 16 of at least {AGREE:g}). This is agreement, not recognition: no judge looked for what the prompt asks for."
+    )
+    if how == "both":
+        return f"{recognised} Where a prompt has no label: {agreed[0].lower()}{agreed[1:]}"
+    return agreed if how == "agreement" else recognised
+
+
+_AGREED = "agreement with the base model's image"
 
 
 def setting(facts: Facts, name: str) -> Any:
