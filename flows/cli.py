@@ -6,13 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from flows._concepts import concepts, prompts
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Take a concept out of a text-to-image model with task vectors, and prove that it is gone.",
     epilog="Exit codes: 0 done, 2 parameters, 3 data, 4 model, 5 nothing to erase, 6 storage, 7 network, "
-    "8 numbers, 9 MLflow, 10 no strength meets both bounds.",
+    "8 numbers, 9 MLflow, 10 no strength meets both bounds, 11 not proved: refuted, unconfirmed or untested, "
+    "130 stopped by Ctrl-C, 143 by SIGTERM.",
 )
 
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter: finetune.steps=100.")]
@@ -20,6 +23,9 @@ ModelAt = Annotated[str, typer.Option("--model", metavar="PATH_OR_ID", help="A S
 File = Annotated[Path, typer.Option("--params", help="The parameters.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 PARAMS = Path("params.yaml")
+
+app.add_typer(concepts, name="concept")
+app.add_typer(prompts, name="prompts")
 
 
 def _load(path: Path, overrides: list[str], model: str) -> Any:
@@ -39,11 +45,11 @@ def run(
     params: File = PARAMS,
     as_json: AsJson = False,
 ) -> None:
-    """Erase: every step that is not up to date, then the report and the registry.
+    """Erase: every step that is not up to date, then the report and the registry. Exit code 0 means: proved.
 
     Example: tverase run --set 'concepts=[skull]' --set finetune.steps=100
     """
-    from flows._run import erase, summary
+    from flows._run import erase, require_proved, summary
     from tasks._all import require_steps
 
     settings = _load(params, set_, model)
@@ -53,24 +59,25 @@ def run(
         typer.echo(json.dumps(result))
     else:
         summary(settings, result)
+    require_proved(result)
 
 
 @app.command()
 def status(set_: Set = [], model: ModelAt = "", params: File = PARAMS, as_json: AsJson = False) -> None:  # noqa: B006
-    """Which steps are up to date, and which would run."""
-    from tasks._all import chosen
+    """Which steps are up to date, which would run, and why.
 
-    settings = _load(params, set_, model)
-    found, remade = {}, set[Path]()
-    for step in chosen(settings):
-        stands_on = {place for path in step.inputs(settings).values() for place in (path, *path.parents)}
-        runs = not step.current(settings) or not remade.isdisjoint(stands_on)
-        remade |= set(step.outputs(settings).values()) if runs else set()
-        found[step.name] = "would run" if runs else "up to date"
+    With --json: for each step its state, the key of its source, and the reasons.
+    """
+    from dataclasses import asdict
+
+    from tasks._status import states
+
+    found = states(_load(params, set_, model))
     if as_json:
-        typer.echo(json.dumps(found))
-    else:
-        typer.echo("\n".join(f"{name:<16} {state}" for name, state in found.items()))
+        typer.echo(json.dumps({name: asdict(state) for name, state in found.items()}))
+        return
+    for name, state in found.items():
+        typer.echo(f"{name:<16} {state.state}" + "".join(f"\n{'':<16} - {why}" for why in (*state.why, *state.notes)))
 
 
 @app.command()

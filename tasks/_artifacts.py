@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from tverase.sampling import Sampling
 
@@ -39,19 +40,21 @@ def log_files(request: Request) -> None:
             mlflow.log_table(pd.read_csv(path), f"{path.stem}.json")
 
 
-def log_pipeline(pipeline: Path, labels: Mapping[str, str]) -> str:
-    """A diffusers folder as a model without pickle, that draws a prompt; returns its id."""
+def log_pipeline(pipeline: Path, labels: Mapping[str, str], sampling: Mapping[str, Any]) -> str:
+    """A diffusers folder as a model without pickle, that draws a prompt as it was measured; returns its id."""
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
+    measured = Sampling(**sampling)
+    config = {"num_inference_steps": measured.steps, "guidance_scale": measured.guidance, "seed": 0}
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "prompt")]),
         outputs=Schema([ColSpec("binary", "image_png")]),
         params=ParamSchema(
             [
-                ParamSpec("num_inference_steps", "integer", Sampling().steps),
-                ParamSpec("guidance_scale", "double", Sampling().guidance),
+                ParamSpec("num_inference_steps", "integer", measured.steps),
+                ParamSpec("guidance_scale", "double", measured.guidance),
                 ParamSpec("seed", "long", 0),
             ]
         ),
@@ -64,6 +67,7 @@ def log_pipeline(pipeline: Path, labels: Mapping[str, str]) -> str:
             python_model=str(Path(__file__).with_name("_pyfunc.py")),
             artifacts={"pipeline": str(pipeline)},
             signature=signature,
+            model_config=config,  # what it does if a caller bypasses the signature
             # Without the +cpu of a local build, which no package index has.
             pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in PINNED],
             tags=dict(labels),

@@ -1,35 +1,54 @@
 """What the Prefect UI shows of a run: a summary, a table, and links."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from tverase.config import Params
 from tverase.files import read_json
+from tverase.report.verdict import Verdict
 
 from ._digits import home, out
-from ._step import Record
+from ._record import Record
 from ._tracking import Registration
 
 
-def publish(params: Params, records: dict[str, Record], registration: Registration, report: Path) -> None:
-    """A markdown summary, a table of the steps, links to the report and to the MLflow run."""
+def publish(
+    params: Params, records: Mapping[str, Record], registration: Registration, report: Path, answer: Verdict
+) -> None:
+    """A markdown summary under the verdict, a table of the steps, links to the report and to the MLflow run."""
     key = params.name.replace("+", "-").lower()
     metrics = read_json(params.out / "metrics.json")
     recovery = "\n".join(f"| by {rung} | {rate:.1%} |" for rung, rate in metrics["recovery"].items())
     control = metrics["control"]
     text = (
-        f"# {', '.join(params.concepts)} at alpha {metrics['alpha']:g}\n\n| input | draws the concept |\n|---|---|\n"
-        f"{recovery}\n\nControl: {control['base']:.1%} before, {control['erased']:.1%} after.\n\n"
-        f"Registered as `{registration.uri}`, version {registration.version}."
+        f"# {_first(answer)}\n\n{answer.why}\n\nStrength alpha {metrics['alpha']:g}.\n\n"
+        f"| input | draws the concept |\n|---|---|\n{recovery}\n\n"
+        f"Control: {control['base']:.1%} before, {control['erased']:.1%} after.\n\n"
+        f"Registered as `{registration.uri}`, version {registration.version}"
+        f"{'' if answer.proved else ', without an alias, because it is not proved'}."
     )
-    create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description="What was erased, and what it cost")
+    create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description=_first(answer))
     _steps_and_report(f"erase-{key}", records, report)
     if registration.run_url:
         create_link_artifact(key=f"erase-{key}-mlflow", link=registration.run_url, link_text="MLflow run")
 
 
-def publish_digits(params: Params, records: dict[str, Record], report: Path) -> None:
+def publish_infeasible(params: Params, records: Mapping[str, Record], report: Path, answer: Verdict) -> None:
+    """The same for a search without a strength."""
+    key = params.name.replace("+", "-").lower()
+    text = f"# {_first(answer)}\n\n{answer.why}\n\nNo model was written and none was registered."
+    create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description=_first(answer))
+    _steps_and_report(f"erase-{key}", records, report)
+
+
+def _first(answer: Verdict) -> str:
+    """The verdict in one line; what is not proved says so first."""
+    return answer.title if answer.proved else f"{answer.outcome.capitalize()}: {answer.title}"
+
+
+def publish_digits(params: Params, records: Mapping[str, Record], report: Path) -> None:
     """The same for the digit experiment: worst input and other digits of each model."""
     numbers = read_json(out(params) / "metrics.json")
     rows = "\n".join(
@@ -42,7 +61,7 @@ def publish_digits(params: Params, records: dict[str, Record], report: Path) -> 
     _steps_and_report(home(params), records, report)
 
 
-def _steps_and_report(key: str, records: dict[str, Record], report: Path) -> None:
+def _steps_and_report(key: str, records: Mapping[str, Record], report: Path) -> None:
     rows = [
         {"step": n, "seconds": r.seconds, "reused": r.reused, "evaluations": r.evaluations} for n, r in records.items()
     ]

@@ -4,7 +4,9 @@ MLflow stores this file as text beside the weights and runs it where the model i
 nothing of tverase may be imported here.
 """
 
+import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,15 +20,13 @@ class ErasedPipeline(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Open the pipeline that was logged, from its own files only."""
         import torch
-        from diffusers import StableDiffusionPipeline
+        from diffusers import DiffusionPipeline
 
-        pipe = StableDiffusionPipeline.from_pretrained(
-            context.artifacts["pipeline"],
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            safety_checker=None,
-            requires_safety_checker=False,
+        folder = Path(context.artifacts["pipeline"])
+        known = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        unchecked = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in known else {}
+        pipe = DiffusionPipeline.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, **unchecked
         )
         pipe.set_progress_bar_config(disable=True)
         self.pipe = pipe.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,7 +35,7 @@ class ErasedPipeline(PythonModel):
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """One column `image_png`, in the order of the prompts."""
-        asked = {"num_inference_steps": 7, "guidance_scale": 3.0, "seed": 0, **(params or {})}
+        asked = {**context.model_config, **(params or {})}  # as it was measured, unless the caller wants otherwise
         steps = int(asked["num_inference_steps"])
         if steps < 1:
             raise ValueError(f"num_inference_steps is {steps}; it has to be 1 or more.")

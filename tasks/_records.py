@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tverase.files import sha256
-
 from ._secrets import clean
 
 HASH_TAG = "content_hash"
@@ -24,8 +22,9 @@ class Request:
     run_name: str
     content_hash: str  # of everything that makes this version another one
     model_name: str = ""  # where it is registered, and under which alias
-    alias: str = ""
+    alias: str = ""  # empty: a version without one, for what is not proved
     pipeline: Path | None = None  # a diffusers folder; without one there is a run and no model
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # steps and guidance with which it was measured
     description: str = ""  # markdown
     params: Mapping[str, Any] = field(default_factory=dict)  # nested; recorded as a.b.c
     metrics: Mapping[str, Any] = field(default_factory=dict)  # nested; what is not a number is left out
@@ -49,15 +48,12 @@ class Registration:
 
 
 def lineage(root: Path) -> dict[str, str]:
-    """Tags that say which code, data and parameters `root` holds; what cannot be known is left out."""
+    """Tags that say which commit `root` holds; what cannot be known is left out."""
     found = {}
     if commit := _git(root, "rev-parse", "HEAD"):
         found["git.commit"] = commit
         if (changed := _git(root, "status", "--porcelain")) is not None:
             found["git.dirty"] = "true" if changed else "false"
-    for tag, name in (("dvc.lock.sha256", "dvc.lock"), ("params.sha256", "params.yaml")):
-        if (root / name).is_file():
-            found[tag] = sha256(root / name)
     return found
 
 

@@ -1,5 +1,6 @@
-"""The result as a version in the MLflow registry, waiting for a person's review."""
+"""The result in MLflow: a version that waits for a person's review, or a run alone if there is nothing to register."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tverase.config import Params
@@ -7,37 +8,50 @@ from tverase.files import digest_of, read_json
 from tverase.vector import TaskVector
 
 from ._all import chosen
-from ._report import last_verdict
-from ._tracking import Registration, Request, lineage, record_and_register
+from ._lineage import origin, resolved
+from ._record import Record
+from ._tracking import Registration, Request, record_and_register
+from .report import last_verdict
+
+LOCKS = (Path("dvc.lock"),)
 
 
-def register(params: Params, links: dict[str, str]) -> Registration:
+def register(params: Params, links: Mapping[str, str], records: Mapping[str, Record] | None = None) -> Registration:
     """Register what `evaluate` left. Nothing new is made if the registry has just this content already.
 
-    links: more tags, like the Prefect flow run. A side effect outside DVC, so it has no record of its own.
+    Only what is proved gets the alias; everything else is registered without one, and says so in its tags.
+    links: more tags, like the Prefect flow run. records: of the steps that ran; of the others the last ones count. A side
+    effect outside DVC, so it has no record of its own.
     """
-    out = params.out
-    records = {step.name: step.last(params) for step in chosen(params)}
-    digests = {path: digest for record in records.values() if record for path, digest in record.outputs.items()}
+    out, answer = params.out, last_verdict(params)
+    last = {step.name: step.last(params) for step in chosen(params)}
+    known = {name: record for name, record in {**last, **(records or {})}.items() if record is not None}
+    digests = {path: digest for record in known.values() for path, digest in record.outputs.items()}
     tau = TaskVector.load(out / "tau.safetensors")
-    metrics = read_json(out / "metrics.json")
-    tags = {"concept": ", ".join(params.concepts), "alpha": tau.about["alpha"], "base_weights": tau.base, **links}
+    made_by = origin(params, params.name, known, LOCKS)
     mine = ("report.html", "selection.json", "strength.json", "tau.safetensors")
-    files = [Path("params.yaml"), Path("dvc.lock"), *(out / name for name in mine)]
     return record_and_register(
         Request(
             experiment=params.register_.experiment,
             model_name=params.register_.model or f"tverase-{params.name}",
-            alias=params.register_.alias,
+            alias=params.register_.alias if answer.proved else "",
             run_name=f"erase-{params.name}",
-            params=params.model_dump(mode="json", by_alias=True),
-            metrics=metrics,
+            params=resolved(params),
+            metrics=read_json(out / "metrics.json"),
             figures=sorted((out / "plots").glob("*.png")),
             tables=sorted((out / "tables").glob("*.csv")),
-            files=[path for path in files if path.exists()],
+            files=[*made_by.files, *(out / name for name in mine if (out / name).exists())],
             datasets={name: digests[name] for name in digests if name.endswith(("images.safetensors", "inversions"))},
-            tags=tags | lineage(Path.cwd()),
+            tags={
+                "concept": ", ".join(params.concepts),
+                "verdict": answer.outcome,
+                "alpha": tau.about["alpha"],
+                "base_weights": tau.base,
+                **links,
+                **made_by.tags,
+            },
             pipeline=out / "erased",
+            sampling={"steps": params.sampling.steps, "guidance": params.sampling.guidance},
             # The weights and their proof: what was examined by other attacks waits for a review of its own.
             content_hash=digest_of({name: digests[str(out / name)] for name in ("erased", "evaluation")}),
             description=describe(params),

@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -73,6 +72,7 @@ def request_(place: Path, pico: Path) -> Request:
         experiment="tverase",
         model_name=NAME,
         alias="candidate",
+        sampling={"steps": 3, "guidance": 1.5},
         run_name="slot-machine+bomb",
         pipeline=pico,
         content_hash="a" * 64,
@@ -116,7 +116,9 @@ def test_the_registered_pipeline_draws(first: Registration, client: Any) -> None
         assert (image.format, image.size) == ("PNG", (8, 8))
     assert draw(first.uri, num_inference_steps=2, seed=1) == png
     assert draw(first.uri, num_inference_steps=2, seed=2) != png
-    assert draw(first.uri)
+    measured = draw(first.uri, num_inference_steps=3, guidance_scale=1.5, seed=0)
+    assert draw(first.uri) == measured, "it draws as it was measured"
+    assert draw(first.uri, guidance_scale=3.0) != measured
     with pytest.raises(ValueError, match="1 or more"):
         draw(first.uri, num_inference_steps=0)
 
@@ -208,7 +210,7 @@ def test_without_a_uri_everything_lies_here_and_the_console_stays_clean(
     made = _tracking.record_and_register(request_)
     assert capfd.readouterr() == ("", "")
     assert draw(made.uri, num_inference_steps=1)
-    assert sorted(p.name for p in folder.iterdir()) == ["mlartifacts", "mlflow.db"]
+    assert sorted(p.name for p in folder.iterdir()) == [".tverase", "mlartifacts", "mlflow.db"]
     assert list((folder / "mlartifacts").rglob("unet/*.safetensors"))
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -278,23 +280,3 @@ def test_a_run_id_and_a_remote_with_a_token_are_not_taken_over(
     assert client.get_run(made.run_id).data.tags["mlflow.source.git.repoURL"] == "https://git.example/r.git"
     model = client.get_logged_model(client.get_model_version("tverase-other", "1").source.removeprefix("models:/"))
     assert model.tags["mlflow.source.git.repoURL"] == "https://git.example/r.git"
-
-
-def test_lineage_in_and_out_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    (root := tmp_path / "root").mkdir()
-    assert _tracking.lineage(root) == {}
-    (root / "params.yaml").write_text("seed: 0\n")
-    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    assert _tracking.lineage(root).keys() == {"params.sha256"}  # no commit yet
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "-qm", "first"], check=True)
-    clean = _tracking.lineage(root)
-    assert (len(clean["git.commit"]), clean["git.dirty"]) == (40, "false")
-
-    (root / "dvc.lock").write_text("schema: '2.0'\n")
-    assert _tracking.lineage(root)["git.dirty"] == "true"
-
-    monkeypatch.setenv("PATH", str(tmp_path))  # no git here
-    assert _tracking.lineage(root).keys() == {"dvc.lock.sha256", "params.sha256"}

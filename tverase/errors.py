@@ -9,6 +9,7 @@ TveraseError                 exit code 1
 │   └── WrongBase            4   a task vector that belongs to other base weights
 ├── NothingToErase           5   the base model does not draw the concept
 ├── Infeasible               10  no strength erases the concept and spares the rest
+├── NotProved                11  the erasure was tested and is refuted, unconfirmed or untested
 ├── StorageError             6   no space, no permission, an output that cannot be written
 ├── NetworkError             7   something that has to be fetched and could not be
 ├── NumericalError           8   a loss that became NaN or infinite
@@ -67,6 +68,12 @@ class Infeasible(TveraseError):
     """No strength meets both bounds; the frontier says what each one would cost."""
 
     exit_code = 10
+
+
+class NotProved(TveraseError):
+    """A whole run whose verdict is not "erased": refuted, unconfirmed or untested. Its outputs and report are there."""
+
+    exit_code = 11
 
 
 class StorageError(TveraseError, OSError):

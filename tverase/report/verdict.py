@@ -43,7 +43,8 @@ def verdict(facts: Facts) -> Verdict:
     outcome, why = _outcome(facts)
     names = listing(facts.summary["concepts"])
     title = _NO_TEST if outcome == "untested" and _unproved_by(facts, "name") else _TITLES[outcome]
-    return Verdict(outcome, title.format(names), why, (*_recovery(facts), _control(facts)))
+    measured = (*_recovery(facts), _control(facts)) if "control" in facts.summary else ()
+    return Verdict(outcome, title.format(names), why, measured)
 
 
 def counts(row: Mapping[str, Any], epsilon: float) -> bool:
