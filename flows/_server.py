@@ -6,6 +6,7 @@ belong to another version of Prefect. Prefect is not imported here, because it r
 
 import base64
 import fcntl
+import http.client
 import os
 import secrets
 import socket
@@ -129,7 +130,7 @@ def probe(url: str) -> None:
             raise NetworkError(f"{where} refuses our password: set {AUTH} to its user:password.") from error
         if error.code >= 500:
             raise NetworkError(f"{where} answers {error.code} {error.reason}; {advice}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", None) or error
         raise NetworkError(f"{where} cannot be reached ({why}); {advice}") from error
 

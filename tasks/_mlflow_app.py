@@ -11,9 +11,10 @@ from importlib.metadata import Distribution, DistributionFinder
 from pathlib import Path
 from typing import Any
 
+from ._database import check_tracking, configure
 from ._guard import App, Guard, follow, origins
-from ._tracking import configure
 
+HERE = "sqlite:///mlflow.db"
 NAMES = "MLFLOW_SERVER_ALLOWED_HOSTS"  # `mlflow server` sets it from --allowed-hosts, and its workers inherit it
 
 TEXTS = {
@@ -44,7 +45,10 @@ class _Finder(DistributionFinder):
 def serve(host: str, port: int, workers: int, store: str, artifacts: str, names: Iterable[str]) -> None:
     """Run `mlflow server` until it is told to stop."""
     names = tuple(names)
-    configure()
+    if store == HERE and not os.environ.get("MLFLOW_TRACKING_URI"):
+        check_tracking()  # the database of the runs here: made as a whole, or refused in one sentence
+    else:
+        configure()
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     sys.meta_path.append(_Finder())
     from mlflow.cli import cli

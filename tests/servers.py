@@ -64,10 +64,10 @@ def running(words: list[str], place: Path, port: int, health: str, **more: str) 
         server.wait()
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether the server on this port is well."""
+def answers(port: int, path: str, status: int = 200) -> bool:
+    """Whether the server on this port is there, and well."""
     try:
-        return ask(port, path)[0] == 200
+        return ask(port, path)[0] == status
     except OSError:
         return False
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from flows import serve
 from flows._params import read
+from tasks._guard import origins, own_names
 from tverase.config import Params
 
 ROOT = Path(__file__).parents[1]
@@ -99,9 +102,12 @@ def test_impossible_parameters_are_one_sentence() -> None:
 
 def test_make_serves_on_loopback() -> None:
     run = subprocess.run(
-        ["make", "-n", "serve", "deploy", "worker"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "serve", "deploy", "worker", "ui"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "prefect server start --host 127.0.0.1" in run.stdout
+    assert "flows.serve prefect --port 4200" in run.stdout
+    assert "flows.serve mlflow --port 5000" in run.stdout
+    for command in ("prefect", "mlflow"):
+        assert serve.options([command]).host == "127.0.0.1"
     assert "infra/deploy" in run.stdout
     assert f"--pool {DEPLOYMENTS['nightly']['work_pool']['name']}" in run.stdout
 
@@ -161,12 +167,24 @@ def test_what_a_service_waits_for_can_answer(name: str) -> None:
         assert source in COMPOSE["volumes"] or (ROOT / "infra" / source).is_file()
 
 
-def test_mlflow_lets_its_clients_in() -> None:
-    """MLflow answers 403 to a Host that it was not told, while its health check passes."""
-    (allowed,) = [word for word in SERVICES["mlflow"]["command"] if word.startswith("--allowed-hosts=")]
-    hosts = allowed.partition("=")[2].split(",")
-    assert SERVICES["worker"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://") in hosts
-    assert SERVICES["mlflow"]["ports"][0].rpartition(":")[0] in hosts
+@pytest.mark.parametrize(("name", "address"), [("prefect", "PREFECT_API_URL"), ("mlflow", "MLFLOW_TRACKING_URI")])
+def test_a_server_lets_its_clients_in(name: str, address: str) -> None:
+    """It answers 403 to a Host that it was not told, while its health check passes."""
+    interpreter, module, program, *words = SERVICES[name]["command"]
+    assert (interpreter, module, program) == ("python", "-m", "flows.serve")
+    given = serve.options(words)
+    assert (given.command, given.host) == (name, "0.0.0.0")
+    hosts = own_names(given.host, given.port, given.allow)
+    assert urlsplit(SERVICES["worker"]["environment"][address]).netloc in hosts
+    assert SERVICES[name]["ports"][0].rpartition(":")[0] in hosts
+    assert f"127.0.0.1:{given.port}/" in SERVICES[name]["healthcheck"]["test"][-1]
+    assert [host for host in hosts if "*" in host] == []
+
+
+def test_prefects_pages_are_called_from_where_they_are_served() -> None:
+    given = serve.options(SERVICES["prefect"]["command"][3:])
+    page = SERVICES["prefect"]["environment"]["PREFECT_SERVER_UI_API_URL"].removesuffix("/api")
+    assert page in origins(own_names(given.host, given.port, given.allow))
 
 
 def test_image_is_built_from_the_lock() -> None:

@@ -144,6 +144,14 @@ def test_our_own_command_line_finds_the_server(prefect: Served) -> None:
     assert "some-pool" in prefect.ours("prefect", "work-pool", "ls").stdout
 
 
+def test_a_run_here_uses_the_server_that_is_there(prefect: Served) -> None:
+    code = "import os\nfrom flows._server import reach\nreach()()\nprint(os.environ['PREFECT_API_URL'])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=prefect.place, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert run.stdout == f"http://127.0.0.1:{prefect.port}/api\n", run.stderr
+
+
 def test_a_port_or_a_folder_that_is_taken_is_one_sentence(prefect: Served, tmp_path: Path) -> None:
     for place, says in ((prefect.place, "runs already"), (tmp_path, f"make serve PORT={prefect.port + 1}")):
         again = subprocess.run(
