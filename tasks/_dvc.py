@@ -36,13 +36,14 @@ def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], s
             return False
     except TveraseError:
         return False
-    command = [sys.executable, "-m", "dvc", "commit", "-q", "-f", *stages]
+    command = [sys.executable, "-m", "dvc", "commit", "-f", *stages]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     with FileLock(STATE / "dvc.lock"):
         _forget_damaged(Path(output) for record in records.values() for output in record.outputs)
         run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if run.returncode:
-        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        said = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.strip().splitlines()
+        last = (said or ["no message"])[0].removeprefix("ERROR: ")
         raise TveraseError(f"`dvc commit` failed: {last}. Run `dvc status` to see what DVC thinks is changed.")
     mark = _mark(records)  # anew: the commit has written dvc.lock
     mark.parent.mkdir(exist_ok=True)

@@ -47,28 +47,35 @@ DIGIT_PLOTS: list[Any] = [
 ]
 
 
-def pipelines(params: Params) -> dict[Path, str]:
-    """The text of both files for these parameters, by path."""
-    main = {"stages": _stages(STEPS, params, {}), "plots": PLOTS}
-    digits = {"vars": ["../params.yaml"], "stages": _stages(DIGIT_STEPS, params, {"wdir": ".."}), "plots": DIGIT_PLOTS}
+def pipelines(content: Mapping[str, Any]) -> dict[Path, str]:
+    """The text of both files, by path. content: of params.yaml; DVC knows no parameter that it leaves to the defaults."""
+    params = Params.parse(content)
+    main = {"stages": _stages(STEPS, params, content, {}), "plots": PLOTS}
+    digits = {
+        "vars": ["../params.yaml"],
+        "stages": _stages(DIGIT_STEPS, params, content, {"wdir": ".."}),
+        "plots": DIGIT_PLOTS,
+    }
     return {
         path: HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
         for path, content in ((MAIN, main), (DIGITS, digits))
     }
 
 
-def _stages(steps: Iterable[Step], params: Params, common: Mapping[str, Any]) -> dict[str, Any]:
-    return {step.name: {**common, **_stage(step, params)} for step in steps}
+def _stages(
+    steps: Iterable[Step], params: Params, content: Mapping[str, Any], common: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {step.name: {**common, **_stage(step, params, content)} for step in steps}
 
 
-def _stage(step: Step, params: Params) -> dict[str, Any]:
+def _stage(step: Step, params: Params, content: Mapping[str, Any]) -> dict[str, Any]:
     """A stage that depends on what the step's key has: source, inputs and parameters."""
     files = {} if step.shipped else step.code_files(params)
     code = [path.relative_to(ROOT).as_posix() for path in files.values() if path.is_relative_to(ROOT)]
     inputs = [_templated(path, params) for path in step.inputs(params).values()]
     stage: dict[str, Any] = {"cmd": f"python -m {step.module}", "deps": sorted(set(code)) + inputs}
-    if step.sections:
-        stage["params"] = list(step.sections)
+    if named := [name for name in step.sections if _given(name, content)]:
+        stage["params"] = named
     outputs = step.outputs(params)
     # A file in git is not cached. Nothing is deleted before the step has looked at it: unchanged outputs are kept.
     how = {"cache": False, "persist": True} if step.shipped else {"persist": True}
@@ -80,6 +87,14 @@ def _stage(step: Step, params: Params) -> dict[str, Any]:
     if "metrics" in outputs:
         stage["metrics"] = [{_templated(outputs["metrics"], params): dict(how)}]
     return stage
+
+
+def _given(name: str, content: Any) -> bool:
+    for part in name.split("."):
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
+    return True
 
 
 def _templated(path: Path, params: Params) -> str:
@@ -98,5 +113,5 @@ def _templated(path: Path, params: Params) -> str:
 
 
 if __name__ == "__main__":
-    for file, content in pipelines(Params.load(Path("params.yaml"))).items():
-        write_text(file, content)
+    for file, text in pipelines(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))).items():
+        write_text(file, text)

@@ -16,14 +16,15 @@ from flows import cli
 from flows.erase import erase_concept
 from tasks import erase, make_images, search_strength
 from tasks._all import MAKE_THE_MODEL, STEPS
-from tasks._report import write
+from tasks._stages import pipelines
 from tasks._tracking import configure
+from tasks.report import write
 from tverase.config import Params
 from tverase.errors import Infeasible
 from tverase.files import sha256
 
 ROOT = Path(__file__).parents[1]
-BEHIND = ["select", "repair", "search_strength", "erase", "evaluate"]
+BEHIND = ["select", "repair", "search_strength", "erase", "evaluate", "report"]
 MINE = [step for step in STEPS if step.name not in MAKE_THE_MODEL]
 
 
@@ -37,8 +38,8 @@ def new_project(folder: Path, params: dict[str, Any]) -> Path:
     """Make `folder` such a repository."""
     for name in ("tasks", "tverase"):  # DVC looks at the sources as files
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "dvc.yaml", folder)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    (folder / "dvc.yaml").write_text(pipelines(params)[Path("dvc.yaml")])
     (folder / "records").mkdir()
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     dvc(folder, "init", "-q")
@@ -56,8 +57,8 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 
 def outputs(folder: Path, params: Params) -> dict[str, str]:
-    """The sha256 of everything that the steps promise."""
-    paths = [path for step in MINE for path in step.outputs(params).values()]
+    """The sha256 of everything that the steps promise; the report shows how long they took."""
+    paths = [path for step in MINE if step.name != "report" for path in step.outputs(params).values()]
     return {str(path): sha256(folder / path) for path in paths}
 
 
@@ -102,17 +103,20 @@ def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> 
 
 
 @pytest.mark.usefixtures("params")
-def test_a_version_waits_for_review(erased: dict[str, Any]) -> None:
+def test_a_version_without_proof_has_no_alias(erased: dict[str, Any]) -> None:
     import mlflow
 
     configure()
     client = mlflow.MlflowClient()
-    version = client.get_model_version_by_alias("tverase-bomb", "candidate")
-    assert int(version.version) == erased["version"]
-    assert version.run_id
+    version = client.get_model_version("tverase-bomb", str(erased["version"]))
+    assert erased["verdict"]["outcome"] == version.tags["verdict"] == "untested", "random weights draw no bomb"
+    assert (list(version.aliases), version.tags["review_status"]) == ([], "pending")
+    assert erased["model"] == f"models:/tverase-bomb/{version.version}"
     tags = client.get_run(version.run_id).data.tags
     assert tags["prefect.flow_run_id"]
     assert tags["dvc.lock.sha256"] == sha256(Path("dvc.lock")), "the lock of another run was recorded"
+    assert tags["params.sha256"] != sha256(Path("params.yaml")), "what was run is what counts"
+    assert {file.path for file in client.list_artifacts(version.run_id)} >= {"lineage.json", "params.yaml", "dvc.lock"}
 
 
 def test_a_second_call_does_nothing(erased: dict[str, Any], place: Path, params: Params) -> None:
@@ -137,7 +141,7 @@ def test_a_lost_output_is_rebuilt_and_nothing_else(erased: dict[str, Any], place
     before = outputs(place, params)
     shutil.rmtree(params.out / "inversions")
     steps = erase_concept(params)["steps"]
-    assert [name for name, step in steps.items() if not step["reused"]] == ["invert"]
+    assert [name for name, step in steps.items() if not step["reused"]] == ["invert", "report"]
     assert outputs(place, params) == before
 
 
@@ -150,7 +154,7 @@ def test_one_parameter_changes_what_stands_behind_it(erased: dict[str, Any], par
     other = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"images": 4})})
     answers = [erase_concept(other), erase_concept(params)]
     for answer in answers:
-        assert [name for name, step in answer["steps"].items() if not step["reused"]] == ["evaluate"]
+        assert [name for name, step in answer["steps"].items() if not step["reused"]] == ["evaluate", "report"]
     # The same weights with another proof wait for their own review; the first proof is there already.
     assert [answer["version"] - erased["version"] for answer in answers] == [1, 0]
 
@@ -172,7 +176,12 @@ def test_status_tells_what_a_change_would_run(
     answer = CliRunner().invoke(cli.app, ["status", "--json", *options])
     found = json.loads(answer.stdout)
     assert list(found) == [step.name for step in MINE]
-    assert [name for name, state in found.items() if state == "would run"] == would_run
+    assert [name for name, state in found.items() if state["state"] == "would run"] == would_run
+    for name, state in found.items():
+        assert bool(state["why"]) == (name in would_run)
+        assert len(state["code_key"]) == 64
+    changed = [f"parameter {text.partition('=')[0]}" for text in change if would_run]
+    assert all(any(why.startswith(one) for why in found[would_run[0]]["why"]) for one in changed)
 
 
 def test_no_strength_is_an_answer_and_nothing_is_erased(
