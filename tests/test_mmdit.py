@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pico_flow import write_pico_flow
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,29 +20,18 @@ from tverase.losses import denoising_loss, random_timesteps
 from tverase.models.folder import check_folder, open_model, write_edited
 from tverase.models.mmdit import MMDiT
 from tverase.noise import Flow
-from tverase.pretrain.flow import FlowShape, save, scheduler, text_encoder, transformer
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.spaces.states import StateSpace
 from tverase.vector import TaskVector
 
 NET = "transformer/diffusion_pytorch_model.safetensors"
-SMALL = FlowShape(side=4, channels=4, blocks=2, heads=2, head_width=8, text_width=16, pooled_width=16)
 
 
 @pytest.fixture(scope="module")
 def flow_folder(pico: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole folder of 8-pixel images, its weights random; never written to."""
-    net = transformer(SMALL, 0)
-    noise = generator(0, "tests/mmdit/weights")
-    with torch.no_grad():
-        for weight in net.parameters():  # its own start has a last layer of zeros, which answers nothing
-            weight += 0.05 * torch.randn(weight.shape, generator=noise)
-    text = text_encoder(pico.text_encoder)
-    model = MMDiT.of(net, pico.vae, text, pico.tokenizer, scheduler())
-    folder = tmp_path_factory.mktemp("flow") / "pico-flow"
-    save(folder, model, "---\nlicense: mit\n---\n")
-    return folder
+    return write_pico_flow(pico, tmp_path_factory.mktemp("flow") / "pico-flow")
 
 
 @pytest.fixture(scope="module")

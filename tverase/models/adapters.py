@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -32,7 +32,7 @@ class Adapter(Protocol):
         ...
 
 
-def open_model(where: str | Path, device: str = "cpu") -> Any:
+def open_model(where: str | Path, device: str = "cpu") -> Model:
     """The model in a folder, or with a hub id, as a `Model` in float32.
 
     Raises `ModelError` if it is missing, incomplete, damaged or of an unknown family, `UnsafeWeights` if its weights are
@@ -54,19 +54,28 @@ def write_edited(source: str | Path, weights: Mapping[str, torch.Tensor], out: P
 
 
 def adapter_of(folder: Path) -> Adapter:
-    """The adapter that opens a folder; built-in ones come first. `ModelError` if there is none."""
+    """The adapter that opens a folder; `ModelError` if there is none."""
+    return _found(folder)[1]
+
+
+def adapter_module(folder: Path) -> str:
+    """The module of this adapter, which belongs to the key of every step that opens the folder."""
+    return _found(folder)[0].module
+
+
+def _found(folder: Path) -> tuple[registry.Entry, Adapter]:
+    """The first adapter that knows the class of the folder; built-in ones come first."""
     stated = read_index(folder).get("_class_name")
-    entries = sorted(registry.entries("model").values(), key=lambda entry: entry.origin != "tverase")
     known: list[str] = []
     broken: list[str] = []
-    for entry in entries:
+    for entry in sorted(registry.entries("model").values(), key=lambda entry: entry.origin != "tverase"):
         try:
             adapter: Adapter = registry.load("model", entry.name)()
         except ConfigError as error:
             broken.append(str(error))
             continue
         if stated in adapter.KINDS:
-            return adapter
+            return entry, adapter
         known += adapter.KINDS
     index = say(folder / "model_index.json")
     raise ModelError(
