@@ -14,8 +14,8 @@ from tasks._show import show
 from tverase.config import Params
 from tverase.errors import Infeasible
 from tverase.files import read_json
-from tverase.judges.cnn import CnnJudge
-from tverase.trial import Jury
+from tverase.judges.base import Judge
+from tverase.judges.embedded import EmbeddedJudge
 
 WORK = Path("work/benchmarks")
 # Enough images to prove 5% of the worst of a dozen inputs together; no curve for people.
@@ -84,15 +84,16 @@ def prepared(overrides: list[str]) -> Params:
     """params.yaml with the shipped model and judges, to be found from any folder; a quiet process with its threads."""
     quiet()
     home = Path.cwd()
-    models = [f"model={home / 'models/emoji-sd'}", f"judges={home / 'models/judges'}"]
+    judge = f"{{kind: embedded, folder: {home / 'models/judges'}}}"
+    models = [f"model={home / 'models/emoji-sd'}", f"judge={judge}"]
     params = Params.load(Path("params.yaml"), [*models, *overrides])
     set_threads(params)
     return params
 
 
-def shipped_jury() -> Jury:
-    """Both judges of the embedded world."""
-    return Jury(*(CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")))
+def shipped_judge() -> Judge:
+    """The judge of the embedded world's objects and styles."""
+    return EmbeddedJudge().open()
 
 
 def try_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run | str:

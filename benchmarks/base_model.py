@@ -10,7 +10,7 @@ from PIL import Image
 
 from tasks._main import quiet
 from tverase.bounds import Bound
-from tverase.concepts import Prompt, controls
+from tverase.concepts import Prompt
 from tverase.images import to_bytes
 from tverase.judges.base import verdicts
 from tverase.judges.cnn import CnnJudge
@@ -19,6 +19,7 @@ from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.world.captions import phrase
+from tverase.world.concepts import pairs as all_pairs
 from tverase.world.vocabulary import vocabulary
 
 from . import say
@@ -41,9 +42,9 @@ class Look:
         if picture:
             _sheet(images, picture)
         found = {}
-        for kind, wanted in (("object", [p.thing for p in prompts]), ("style", [p.style for p in prompts])):
-            if None not in wanted:
-                judge = self.judges[kind]
+        for kind, judge in self.judges.items():
+            wanted = [label for p in prompts for label in p.labels if label in judge.classes]
+            if len(wanted) == len(prompts):
                 classes = torch.tensor([judge.classes.index(w) for w in wanted])
                 found[kind] = Bound(int((verdicts(judge, images) == classes).sum()), len(prompts))
         print(
@@ -60,12 +61,12 @@ def main() -> None:
     judges = {kind: CnnJudge.load(Path(f"models/judges/{kind}.safetensors")) for kind in ("object", "style")}
     look = Look(open_model(args.model), judges, Sampling(steps=args.steps, guidance=args.guidance))
     held = set(words.held_out_pairs)
-    pairs = [p for p in controls([], words) for _ in range(args.each)]
-    seen = look.rates("pairs", [p for p in pairs if (p.thing, p.style) not in held], args.picture)
-    unseen = look.rates("held-out pairs", [p for p in pairs if (p.thing, p.style) in held for _ in range(10)])
+    pairs = [p for p in all_pairs(words) for _ in range(args.each)]
+    seen = look.rates("pairs", [p for p in pairs if p.labels not in held], args.picture)
+    unseen = look.rates("held-out pairs", [p for p in pairs if p.labels in held for _ in range(10)])
     things = words.objects.items()
-    look.rates("synonyms", [Prompt(phrase(w), name) for name, t in things for w in t.words for _ in range(3)])
-    held_words = [Prompt(phrase(t.held_out), name) for name, t in things if t.held_out for _ in range(3)]
+    look.rates("synonyms", [Prompt(phrase(w), (name,)) for name, t in things for w in t.words for _ in range(3)])
+    held_words = [Prompt(phrase(t.held_out), (name,)) for name, t in things if t.held_out for _ in range(3)]
     strange = look.rates("held-out synonyms", held_words)
     value = {kind: round(bound.rate, 4) for kind, bound in seen.items()}
     more = {

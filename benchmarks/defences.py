@@ -12,6 +12,7 @@ from typing import Any
 from . import say
 from ._runs import method_case, run_steps, steps_until
 
+WHOLE_PROMPTS = "evaluate.attacks={states: {kind: concept-inversion, space: states, words: 4}}"
 DEFENCES = ("rounded-4", "rounded-8", "smoothed-0.2", "smoothed-0.4", "nearest")
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     erased, given = method_case(args.concept, args.seed)
     steps_until(erased, [*given, *args.overrides], "erase")
-    drawn = [f"evaluate.images={args.images}", f"evaluate.images_each={args.images}", "evaluate.states.words=4"]
+    drawn = [f"evaluate.images={args.images}", f"evaluate.images_each={args.images}", WHOLE_PROMPTS]
     folder, _ = method_case(args.concept, args.seed, "defences")
     wanted = f"evaluate.defences=[{', '.join(args.only)}]"
     found = run_steps(folder, [*given, *drawn, wanted, *args.overrides], erased).evaluation

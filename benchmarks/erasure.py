@@ -8,13 +8,13 @@ import argparse
 from typing import Any
 
 from tverase.bounds import Bound
-from tverase.evaluate import LEARNED
 from tverase.report.words import percent
 
 from . import say
 from ._runs import WORK, Run, run_steps
 
 PLAIN, WORST = 0.05, 0.15
+LEARNED = ("attack", "weaker", "states")  # the labels of `evaluate.attacks` that learn against the model
 
 
 def main() -> None:
@@ -39,10 +39,12 @@ def main() -> None:
     goal = {"plain_prompts": PLAIN, "worst_embedding": WORST, "loss": "reported"}
     say("erasure", value, goal, ok=ok, concept=args.concept, runs=rows)
 
+LEARNED = ("attack", "weaker", "states")  # the labels of the adaptive attacks that are reported
+
 
 def figures(run: Run) -> dict[str, Any]:
     """What a run is judged by: plain prompts of every rung, the worst held-back embedding, the loss of the rest."""
-    plain = [row["erased"] for row in run.evaluation["rows"] if row["rung"] not in ("inversion", *LEARNED)]
+    plain = [row["erased"] for row in run.evaluation["rows"] if row["rung"] != "inversion" and not row["adaptive"]]
     (worst,) = run.evaluation["worst"].values()
     control = run.evaluation["control"]
     return {
@@ -50,10 +52,10 @@ def figures(run: Run) -> dict[str, Any]:
         "feasible": run.feasible,
         "plain": Bound(sum(p["successes"] for p in plain), sum(p["trials"] for p in plain)).as_dict(),
         "worst": worst if worst["input"] is not None else {**worst, "rate": 0.0, "all_inputs_high": 1.0, "inputs": 0},
-        **{rung: run.metrics[f"worst_{rung}"] for rung in LEARNED},
+        **{rung: run.metrics.get(f"worst_{rung}") for rung in LEARNED},
         "loss": control["all"],
-        "loss_objects": control["objects"]["loss"],
-        "loss_styles": control["styles"]["loss"],
+        "loss_objects": control["axes"]["object"]["total"]["loss"],
+        "loss_styles": control["axes"]["style"]["total"]["loss"],
         "images_searched": run.strength["images"],
         "even_grid": run.strength["even_grid"],
         "seconds": round(sum(run.seconds.values())),

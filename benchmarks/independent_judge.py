@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from tasks._main import quiet
 from tverase.bounds import Bound
-from tverase.concepts import concept, controls
 from tverase.files import read_json
 from tverase.judges.base import Judge, shows, verdicts
 from tverase.judges.cnn import CnnJudge
@@ -25,6 +24,7 @@ from tverase.pretrain.probe import fitted_probes
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.vector import TaskVector
+from tverase.world.concepts import concept, pairs
 from tverase.world.sprites import load_sprites
 from tverase.world.vocabulary import vocabulary
 
@@ -77,13 +77,13 @@ def on_renderings(judges: Sequence[tuple[Kind, Judge]]) -> dict[str, Any]:
 
 def on_drawings(judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
     """One image of each trained (object, style) pair: what each judge recognises, and how often both say the same."""
-    prompts = [p for p in controls([], WORDS) if (p.thing, p.style) not in set(WORDS.held_out_pairs)]
+    prompts = [p for p in pairs(WORDS) if p.labels not in set(WORDS.held_out_pairs)]
     model = open_model(MODEL)
     images = draw(model, model.encode([p.text for p in prompts]), generator(2, "independent_judge"), Sampling())
     found = {}
     for kind in judges:
-        wanted = [p.thing if kind == "object" else p.style for p in prompts]
-        labels = torch.tensor([judges[kind].classes.index(str(w)) for w in wanted])
+        wanted = [p.labels[0 if kind == "object" else 1] for p in prompts]
+        labels = torch.tensor([judges[kind].classes.index(w) for w in wanted])
         ours, other = verdicts(judges[kind], images), verdicts(probes[kind], images)
         found[f"cnn_{kind}"] = _told(f"our judge, {kind}, drawn", ours == labels)
         found[f"probe_{kind}"] = _told(f"probe, {kind}, drawn", other == labels)
@@ -123,13 +123,13 @@ def fooling(judge: CnnJudge, images: Tensor, wanted: int) -> Tensor:
 def on_erased(name: str, judges: dict[Any, CnnJudge], probes: dict[Any, ProbeJudge]) -> dict[str, Any]:
     """Recovery of an erased concept by both judges, on 60 images of its names."""
     alpha = read_json(Path(f"outputs/{name}/metrics.json"))["alpha"]
-    wanted = concept(name, WORDS)
-    found = {}
+    wanted, found = concept(name, WORDS), {}
+    kind: Kind = "object" if name in WORDS.objects else "style"
     for what, where in (("base", MODEL), ("erased", f"outputs/{name}/erased")):
         model = open_model(where)
         prompts = [wanted.names[i % len(wanted.names)] for i in range(60)]
         images = draw(model, model.encode(prompts), generator(3, "independent_judge"), Sampling())
-        pair: tuple[tuple[str, Judge], ...] = (("cnn", judges[wanted.kind]), ("probe", probes[wanted.kind]))
+        pair: tuple[tuple[str, Judge], ...] = (("cnn", judges[kind]), ("probe", probes[kind]))
         for who, judge in pair:
             found[f"{what}_{who}"] = _told(f"{name} by its names, {what}, {who}", shows(judge, images, name))
     return {"alpha": alpha, **found}

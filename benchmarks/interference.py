@@ -19,23 +19,25 @@ from torch import Tensor
 
 from tasks._main import quiet
 from tasks.erase import STEP as ERASE
-from tverase.attacks.concept_inversion import concept_inversion
+from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.bounds import Bound
-from tverase.concepts import Concept, concept, control_halves, spread
+from tverase.concepts import Concept, halves, spread
 from tverase.config import Params
 from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
-from tverase.judges.base import shows
+from tverase.judges.base import Judge, shows
 from tverase.models.base import Model, in_turn, repeated
 from tverase.models.folder import open_model
+from tverase.registry import built
+from tverase.retention import kept
 from tverase.rng import generator
 from tverase.sampling import draw, draw_latents
-from tverase.trial import Jury, right
 from tverase.vector import TaskVector
+from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
 
 from . import say
-from ._runs import method_case, shipped_jury, steps_until
+from ._runs import method_case, shipped_judge, steps_until
 
 AFTER = "without all, one after another"
 MOST = 0.05  # by which a concept may come back through the others' erasure
@@ -65,8 +67,7 @@ def main() -> None:
     erased = [erased_alone(name, args.seed, args.overrides) for name in args.concepts]
     base = open_model("models/emoji-sd", params.runtime.device)
     last = open_model(one_after_another(args.concepts, args.seed, args.overrides), params.runtime.device)
-    jury = shipped_jury()
-    look = Look(params, base, jury, args.seed, args.images)
+    look = Look(params, base, shipped_judge(), args.seed, args.images)
     rows = []
     for one in erased:
         others = [e for e in erased if e is not one]
@@ -117,7 +118,7 @@ class Look:
 
     params: Params
     base: Model
-    jury: Jury
+    judge: Judge
     seed: int
     images: int
 
@@ -137,12 +138,15 @@ class Look:
     def counted(self, model: Model, one: Erased, name: str, cond: Tensor) -> Bound:
         """In how many images of its input the concept is seen."""
         rng = generator(self.seed, f"interference/{one.concept.name}/{name}")
-        seen = shows(self.jury.of(one.concept.kind), draw(model, cond, rng, self.params.sampling), one.concept.name)
+        seen = shows(self.judge, draw(model, cond, rng, self.params.sampling), one.concept.label)
         return Bound(int(seen.sum()), self.images)
 
     def learned(self, model: Model, one: Erased) -> Tensor:
         """Conditionings (K, T, D) of words that attack the model, from images that the base model draws."""
-        how, space = self.params.evaluate.attack, words_of(model, one.concept, self.params.invert)
+        how, space = (
+            built("attack", self.params.evaluate.attacks["attack"]),
+            words_of(model, one.concept, self.params.invert),
+        )
         rng, purpose = generator(self.seed, f"interference/{one.concept.name}/words"), "interference/images"
         owned = in_turn(self.base.encode(one.concept.names), how.images)
         latents = draw_latents(self.base, owned, generator(self.seed, purpose), self.params.sampling)
@@ -151,11 +155,11 @@ class Look:
 
     def control(self, model: Model, concepts: list[Concept]) -> dict[str, Any]:
         """Prompts that have nothing to do with any of the concepts."""
-        _, scoring = control_halves(concepts, vocabulary())
+        _, scoring = halves(concepts)
         prompts = spread(scoring, 4 * self.images, generator(self.seed, "interference/prompts"))
         cond, rng = model.encode([p.text for p in prompts]), generator(self.seed, "interference/control")
         return Bound(
-            int(right(draw(model, cond, rng, self.params.sampling), prompts, self.jury).sum()), len(prompts)
+            int(kept(draw(model, cond, rng, self.params.sampling), prompts, self.judge, None).sum()), len(prompts)
         ).as_dict()
 
 

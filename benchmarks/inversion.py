@@ -25,9 +25,9 @@ from tverase.files import read_tensors
 from tverase.inversion.diverse import WHOLE
 from tverase.inversion.run import InversionRun
 from tverase.inversion.sets import ROLES
-from tverase.judges.cnn import CnnJudge
 from tverase.models.base import Meter
 from tverase.models.folder import open_model
+from tverase.registry import built
 
 from . import say
 from ._runs import WORK, inside, prepared
@@ -104,7 +104,7 @@ def searching(params: Params, folder: Path) -> tuple[InversionRun, Tensor]:
             make_images.STEP.execute(params, tell)
         images, _ = read_tensors(params.out / "images.safetensors")
     model = open_model(params.model, params.runtime.device).metered(Meter())
-    judge = CnnJudge.load(Path(params.judges) / f"{'style' if concept.kind == 'style' else 'object'}.safetensors")
+    judge = built("judge", params.judge_spec).open()
     latents = images[f"latents/{concept.slug}"].to(model.device)
     return InversionRun(model, concept, params.invert, judge, params.sampling, params.seed), latents
 

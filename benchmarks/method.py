@@ -61,7 +61,8 @@ def found(run: Run) -> dict[str, Any]:
     }
     name, bound, high = worst(bounds)
     control = run.evaluation["control"]
-    near = [control["by_object"][n] for n in control["neighbours"] if n in control["by_object"]]
+    known = {label: pair for axis in control["axes"].values() for label, pair in axis["by_label"].items()}
+    near = [known[n] for n in control["neighbours"] if n in known]
     return {
         "alpha": run.metrics["alpha"],
         "feasible": run.feasible,

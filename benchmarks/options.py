@@ -11,11 +11,9 @@ from typing import Any
 
 import yaml
 
-from tverase.evaluate import LEARNED
-
 from . import say
 from ._runs import WORK, try_steps
-from .erasure import PLAIN, WORST, figures, line
+from .erasure import LEARNED, PLAIN, WORST, figures, line
 
 PLAIN_VECTOR = {"build_vector.subtract_control": "0", "select.how": "all", "repair.steps": "0"}
 BLOCKS = {**PLAIN_VECTOR, "select.how": "blocks"}

@@ -21,10 +21,9 @@ from tverase.inversion.sets import InversionSet
 from tverase.models.folder import open_model
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
-from tverase.world.vocabulary import vocabulary
 
 from . import say
-from ._runs import WORK, inside, shipped_jury, steps_until
+from ._runs import WORK, inside, shipped_judge, steps_until
 
 SHARES, CONTROLS = (0.5, 0.75, 1.0), 320
 
@@ -97,7 +96,7 @@ def probe(folder: Path, params: Params, parts: list[float], words: int, images: 
         tensors, _ = read_tensors(params.out / "images.safetensors")
     latents = {c.name: tensors[f"latents/{c.slug}"].to(model.device) for c in params.concept_list}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
-    how = inputs, params.concept_list, shipped_jury(), params.sampling, params.seed, vocabulary()
+    how = inputs, params.concept_list, shipped_judge(), params.sampling, params.seed
     trial = replace(ModelTrial.of(model, vector, *how), purpose="benchmarks/repairs")
     whole = float(vector.about[REPAIRED_AT])
     attack = ConceptInversion(words=words * len(SHARES))
