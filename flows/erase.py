@@ -15,6 +15,7 @@ from tasks._main import quiet, set_threads
 from tasks._prefect import brief, run_steps
 from tasks._publish import publish, publish_infeasible
 from tasks._record import Record
+from tasks._secrets import guard_logs
 from tasks._step import Step
 from tasks._tracking import check_tracking
 from tasks.register import register
@@ -32,6 +33,7 @@ def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None
     Infeasible). The answer is a dictionary in every case.
     """
     quiet()
+    guard_logs()
     steps.require_steps([*force, *([start] if start is not None else [])])
     set_threads(params)
     check_tracking()  # what cannot be recorded is found out before the work

@@ -12,6 +12,8 @@ from tasks._dvc import DIGIT_STAGES, commit_if_params_are_in_git
 from tasks._main import quiet, set_threads
 from tasks._prefect import brief, run_steps
 from tasks._publish import publish_digits
+from tasks._secrets import guard_logs
+from tasks._tracking import check_tracking
 from tverase.config import Params
 
 
@@ -19,6 +21,8 @@ from tverase.config import Params
 def unconditional_safety(params: Params, force: tuple[str, ...] = ()) -> dict[str, Any]:
     """Digit model -> vectors of four methods -> the strength that Diverse Inversion picks -> the worst input of each."""
     quiet()
+    guard_logs()
+    check_tracking()  # what cannot be recorded is found out before the work
     steps.require_steps(force, steps.DIGIT_STEPS)
     set_threads(params)
     records = run_steps(steps.digit_steps(params), params, force)
