@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tverase.config import Params
+from tverase.errors import ConfigError
+from tverase.models.folder import refuse_own_output
 
 from ._quiet import plainly, quiet
 from ._show import show
@@ -17,11 +19,27 @@ def main(step: Step) -> None:
     quiet()
     with plainly():
         params = Params.load(Path("params.yaml"), sys.argv[1:])
+        require_possible(params)
         set_threads(params)
         with show(step.name) as tell:
             record = step.execute(params, tell)
     word = "unchanged" if record.reused else f"done in {record.seconds:.0f} s"
     sys.stderr.write(f"{step.name}: {word}\n")
+
+
+def require_possible(params: Params) -> None:
+    """Refuse what cannot work, before anything starts: a device that is not there, a model in the run's own outputs."""
+    import torch
+
+    refuse_own_output(params.model, params.out)
+    name = params.runtime.device
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    if name not in there:
+        raise ConfigError(f"runtime.device={name} is not there; this machine has {', '.join(there)}.")
 
 
 def set_threads(params: Params) -> None:
