@@ -16,7 +16,6 @@ from tasks._common import base_model
 from tasks._job import Job
 from tasks._judge import judge_of
 from tasks._mending import mender
-from tverase.adaptive import LEARNED
 from tverase.concepts import Concept
 from tverase.config import Params
 from tverase.files import read_json, read_tensors
@@ -176,7 +175,7 @@ def started(model: TextToImage, concepts: Sequence[Concept], params: Params) -> 
         space = words_of(model, concept, params.invert)
         points = space.start(space.anchor(concept.noun), torch.tensor([0.0, 0.2]), torch.tensor([0.1, 0.3]), rng)
         for number, point in enumerate(points):
-            name = f"{concept.slug}{LEARNED}{number}"
+            name = f"{concept.slug}/learned/{number}"
             inputs.points[name], inputs.concept[name] = point, concept
             inputs.cond[name] = space.cond(point[None]).detach()
     return inputs
