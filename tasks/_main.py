@@ -8,6 +8,7 @@ from pathlib import Path
 from tverase.config import Params
 from tverase.errors import ConfigError
 from tverase.models.folder import refuse_own_output
+from tverase.registry import built
 
 from ._quiet import plainly, quiet
 from ._show import show
@@ -28,10 +29,11 @@ def main(step: Step) -> None:
 
 
 def require_possible(params: Params) -> None:
-    """Refuse what cannot work, before anything starts: a device that is not there, a model in the run's own outputs."""
+    """Refuse what cannot work, before anything starts: a device, a judge, a model in the run's own outputs."""
     import torch
 
     refuse_own_output(params.model, params.out)
+    built("judge", params.judge_spec)
     name = params.runtime.device
     there = ["cpu"]
     if torch.cuda.is_available():

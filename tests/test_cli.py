@@ -50,7 +50,8 @@ def test_help_teaches(command: list[str]) -> None:
 
 
 WRONG = {
-    "an unknown concept": (["run", "--set", "concepts=[bom]"], 2, "did you mean 'bomb'"),
+    "a concept file that is not there": (["run", "--set", "concepts=[concepts/bom.yaml]"], 2, "does not exist"),
+    "a concept without a judge": (["run", "--set", "concepts=[bom]", "--set", "judge="], 2, "did you mean 'bomb'"),
     "an unknown parameter": (["run", "--set", "finetune.step=3"], 2, "finetune.step"),
     "an unknown section": (["status", "--set", "finetun.steps=3"], 2, "did you mean 'finetune'"),
     "a wrong type": (["run", "--set", "finetune.steps=many"], 2, "finetune.steps"),
@@ -128,7 +129,7 @@ def test_status_is_machine_readable(
     code, out, _ = call(["status", "--json"], monkeypatch, capsys)
     assert code == 0
     found = json.loads(out)
-    assert found["evaluate"] == "would run"
+    assert found["evaluate"]["state"] == "would run"
 
 
 def test_our_own_model_can_be_made_and_is_never_sought_on_a_hub(
@@ -136,7 +137,7 @@ def test_our_own_model_can_be_made_and_is_never_sought_on_a_hub(
 ) -> None:
     code, out, err = call(["status", "--json", "--model", "models/emoji-sd"], monkeypatch, capsys)
     assert (code, err) == (0, "")
-    assert set(json.loads(out).values()) == {"would run"}
+    assert {step["state"] for step in json.loads(out).values()} == {"would run"}
     assert list(json.loads(out))[:2] == ["prepare_data", "pretrain"]
 
 
@@ -144,7 +145,7 @@ def test_the_shipped_model_is_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(ROOT)
     code, out, _ = call(["status", "--json"], monkeypatch, capsys)
     assert code == 0
-    assert json.loads(out)["pretrain"] == "up to date"
+    assert json.loads(out)["pretrain"]["state"] == "up to date"
 
 
 def test_a_process_of_its_own_ends_in_one_sentence_too(place: Path, prefect_server: None) -> None:

@@ -70,9 +70,9 @@ PLAIN = dict(
             "a bomb, a slot machine: 24 tokens, seed=0, key=value",
             "max_tokens=24 tokens: 24 tokenizer=clip author=me passes=3 monkey=1 keyboard: a passage: b",
             "the password is wrong and the token has expired",
-            "PWD=/work/us TOKEN_FILE=/run/token GPG_KEY=A0 cache_key=abc",
-            "file:///home/me@work/mlruns",
-            "sqlite:////home/me/mlflow.db",
+            "PWD=/srv/us TOKEN_FILE=/run/token GPG_KEY=A0 cache_key=abc",
+            "file:///srv/me@host/mlruns",
+            "sqlite:////srv/me/mlflow.db",
         ]
     )
 )

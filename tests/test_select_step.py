@@ -10,6 +10,7 @@ import yaml
 
 from tasks import repair, select
 from tasks._all import MAKE_THE_MODEL, STEPS
+from tasks._stages import pipelines
 from tverase.config import Params
 from tverase.inversion.sets import InversionSet
 from tverase.vector import TaskVector
@@ -75,10 +76,8 @@ def test_only_what_tunes_is_looked_at(small_run: dict[str, Any], monkeypatch: py
     assert opened == ["tune"]
 
 
-def test_dvc_watches_what_every_selector_reads(small_run: dict[str, Any]) -> None:
-    params = Params.parse({**small_run, "select": {"how": "search"}})
-    text = (ROOT / "dvc.yaml").read_text()
-    for key in ("name", "model", "judges"):
-        text = text.replace("${" + key + "}", str(params.section(key)))
-    deps = set(yaml.safe_load(text)["stages"]["select"]["deps"])
-    assert {str(path) for path in select.STEP.inputs(params).values()} <= deps
+def test_dvc_watches_what_the_selector_reads(small_run: dict[str, Any]) -> None:
+    content = {**small_run, "select": {"how": "search"}}
+    stages = yaml.safe_load(pipelines(content)[Path("dvc.yaml")])["stages"]
+    deps = {path.replace("${name}", "bomb").replace("${model}", small_run["model"]) for path in stages["select"]["deps"]}
+    assert {str(path) for path in select.STEP.inputs(Params.parse(content)).values()} <= deps

@@ -161,12 +161,10 @@ def test_infeasible_when_the_held_out_inputs_never_agree() -> None:
     assert "held-out" in found.reason
 
 
-def test_too_few_images_to_prove_anything_is_said() -> None:
-    """Nothing is ever drawn, but 2 rounds of 8 cannot show it: more images would help, a larger alpha would not."""
-    found = answer(Scripted({"v": always(0.0)}), ["v"], round=8, rounds=2)
-    assert found.alpha is None
-    assert "alpha_max" not in found.reason
-    assert "images" in found.reason or "rounds" in found.reason
+def test_too_few_images_to_prove_anything_are_refused_with_the_arithmetic() -> None:
+    """2 rounds of 8 cannot prove a tenth, even if nothing is ever drawn."""
+    with pytest.raises(ValueError, match=r"epsilon=0\.1 takes 65 images .* round=8 x rounds=2 allows 16; set rounds to 9"):
+        Strength(round=8, rounds=2)
 
 
 @pytest.mark.parametrize("resolution", [0.125, 0.3, 1.5])
@@ -206,8 +204,8 @@ def test_stopping_early_changes_no_verdict(rate: float) -> None:
 
 
 def test_safe_inputs_stop_costing_images() -> None:
-    tested = one({"clean": always(0.0), "unsure": always(1 / 32)}, round=32, rounds=8, adaptive=0)
-    needed = Strength(round=32, rounds=8, adaptive=0).needed
+    tested = one({"clean": always(0.0), "unsure": always(1 / 32)}, epsilon=0.15, round=32, rounds=8, adaptive=0)
+    needed = Strength(epsilon=0.15, round=32, rounds=8, adaptive=0).needed
     assert tested.counts["clean"] == (0, 32 * math.ceil(needed / 32))
     assert tested.counts["unsure"] == (3, 96)
     assert tested.safe
@@ -216,14 +214,14 @@ def test_safe_inputs_stop_costing_images() -> None:
 
 @pytest.mark.parametrize("rate", [0.125, 1.0])  # 2 of 64 would be too many already
 def test_an_input_that_cannot_be_found_safe_ends_the_test(rate: float) -> None:
-    tested = one({"clean": always(0.0), "broken": always(rate)}, round=16, rounds=4)
+    tested = one({"clean": always(0.0), "broken": always(rate)}, epsilon=0.15, round=16, rounds=4)
     assert tested.counts == {"clean": (0, 16), "broken": (16 * rate, 16)}
     assert (tested.safe, tested.worst) == (False, "broken")
 
 
 def test_suspects_are_tried_first_and_change_no_verdict() -> None:
     """One that is lost saves the images of all the others; if none is, the others are drawn as without."""
-    curves, settings = {"clean": always(0.0), "other": always(0.0), "broken": always(0.5)}, Strength()
+    curves, settings = {"clean": always(0.0), "other": always(0.0), "broken": always(0.5)}, Strength(round=16)
     found = strength.test_alpha(Scripted(curves), 1.0, list(curves), settings, "adaptive", ["broken", "unknown"])
     assert (found.counts, found.safe, found.worst) == ({"broken": (8, 16)}, False, "broken")
     assert found.images == 16
@@ -233,7 +231,7 @@ def test_suspects_are_tried_first_and_change_no_verdict() -> None:
         assert (clean.counts, clean.safe) == (dict.fromkeys(("clean", "other"), (0, needed)), True)
 
 
-@pytest.mark.parametrize("rounds", [1, 5, 40])
+@pytest.mark.parametrize("rounds", [4, 5, 40])
 def test_needed_images_are_needed_and_enough(rounds: int) -> None:
     settings = Strength(rounds=rounds)
     needed, share = settings.needed, settings.share

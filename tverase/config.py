@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 
 from .build import BuildVector
 from .concepts import Concept, run_name
-from .concepts.resolve import Resolved, resolve_all
+from .concepts.resolve import Resolved, resolve_all, suggestion
 from .defences import named
 from .digitrun import DigitRun
 from .errors import ConfigError, unknown
@@ -194,7 +194,7 @@ class Params(Settings):
         if self.judge is not None:
             return self.judge
         if not named:
-            listed = ", ".join(concept.name for concept in self.concept_list)
+            listed = ", ".join(f"{concept.name}{suggestion(concept.name)}" for concept in self.concept_list)
             raise ConfigError(f"no judge is named for {listed}; add `judge:` to the concept file or to the parameters.")
         if any(other != named[0] for other in named):
             raise ConfigError("the concepts name different judges; choose one for all with `judge:` in the parameters.")

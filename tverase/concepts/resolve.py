@@ -64,10 +64,11 @@ def known_names() -> tuple[str, ...]:
 
 
 def _notice(name: str, assumed: Iterable[str]) -> str:
-    return f"concept {name!r} is in no vocabulary{_close(name)}; assumed by its name: kind object; {'; '.join(assumed)}. {_HOW}"
+    return f"concept {name!r} is in no vocabulary{suggestion(name)}; assumed by its name: kind object; {'; '.join(assumed)}. {_HOW}"
 
 
-def _close(name: str) -> str:
+def suggestion(name: str) -> str:
+    """` (did you mean 'bomb'?)` if producers know names like this one, otherwise nothing."""
     close = list(_nearest(name))
     return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
 
