@@ -124,7 +124,7 @@ def test_the_space_of_inputs() -> None:
 @pytest.mark.parametrize("angle", [0.1, 0.4, 1.5])
 def test_near_is_at_that_angle(angle: float) -> None:
     space = Sphere(spread_codes(10, 4))
-    points = space.uniform(500, generator(0, "tests/near"))
+    points = space.anywhere(500, generator(0, "tests/near"))
     turned = space.near(3 * points, angle, generator(0, "tests/turns"))
     assert torch.allclose(turned.norm(dim=1), torch.ones(500), atol=1e-5)
     assert torch.allclose((turned * points).sum(1), torch.full((500,), math.cos(angle)), atol=1e-4)
@@ -132,7 +132,7 @@ def test_near_is_at_that_angle(angle: float) -> None:
 
 
 def test_uniform_points_prefer_no_direction() -> None:
-    points = Sphere(spread_codes(10, 4)).uniform(20_000, generator(0, "tests/sphere/uniform"))
+    points = Sphere(spread_codes(10, 4)).anywhere(20_000, generator(0, "tests/sphere/uniform"))
     assert torch.allclose(points.norm(dim=1), torch.ones(len(points)), atol=1e-5)
     assert points.mean(0).abs().max() < 0.02  # six standard errors or so
     assert torch.allclose(points.T @ points / len(points), torch.eye(4) / 4, atol=0.02)
