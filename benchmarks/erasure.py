@@ -39,7 +39,6 @@ def main() -> None:
     goal = {"plain_prompts": PLAIN, "worst_embedding": WORST, "loss": "reported"}
     say("erasure", value, goal, ok=ok, concept=args.concept, runs=rows)
 
-
 LEARNED = ("attack", "weaker", "states")  # the labels of the adaptive attacks that are reported
 
 

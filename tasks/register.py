@@ -1,7 +1,6 @@
 """The result in MLflow: a version that waits for a person's review, or a run alone if there is nothing to register."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from tverase.config import Params
 from tverase.files import digest_of, read_json

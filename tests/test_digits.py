@@ -18,8 +18,8 @@ from tverase.judges.base import NONE
 from tverase.judges.cnn import CnnJudge, JudgeNet
 from tverase.models.base import Meter, uncaptioned
 from tverase.models.digits import CLASSES, CODES, Digits, DigitShape, new_digits
-from tverase.pretrain.digits import DigitMaker, PretrainDigits, train_denoiser, train_judge
 from tverase.models.text2image import TextToImage
+from tverase.pretrain.digits import DigitMaker, PretrainDigits, train_denoiser, train_judge
 from tverase.progress import Progress
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw

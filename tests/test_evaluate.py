@@ -146,10 +146,7 @@ def test_two_equal_models_differ_in_nothing(examiner: Examiner, found: Inversion
         assert row.base == row.erased
         assert torch.equal(row.before, row.after)
     unchanged = summary([], same.control([BOMB], CONTROLS), [BOMB])["control"]
-    for pair in (
-        unchanged["all"],
-        *(pair for axis in unchanged["axes"].values() for pair in axis["by_label"].values()),
-    ):
+    for pair in (unchanged["all"], *(pair for axis in unchanged["axes"].values() for pair in axis["by_label"].values())):
         assert pair["base"] == pair["erased"]
         assert pair["loss"] == 0
         assert pair["loss_low"] <= 0 <= pair["loss_high"]

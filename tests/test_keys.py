@@ -16,6 +16,7 @@ from tasks import _stages
 from tasks._all import STEPS, chosen
 from tasks._code import closure, digests
 from tasks._dvc import PIPELINES
+from tasks._step import Step
 from tverase.config import Params
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,7 @@ from pathlib import Path
 from tasks._all import chosen
 from tasks._code import digests
 from tasks._dvc import PIPELINES
+from tasks._step import Step
 from tverase.config import Params
 from tverase.files import digest_of
 

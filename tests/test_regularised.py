@@ -19,10 +19,8 @@ from tverase.files import read_tensors, sha256
 from tverase.finetune import FineTune, fine_tune
 from tverase.losses import denoising_loss, random_timesteps
 from tverase.models.base import repeated
-from tverase.models.digits import Digits
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
-from tverase.sampling import Sampling
 from tverase.training import Training, warm_average
 from tverase.vector import StateDict, TaskVector
 from tverase.vectors.agreement import agree
