@@ -1,9 +1,10 @@
 """`tverase run`: the flow on this machine, quietly, and a summary that fits on a screen."""
 
+import sys
 from typing import Any
 
 from tasks._common import model_is_given
-from tasks._main import quiet
+from tasks._main import quiet, require_possible
 from tasks._tracking import check_tracking
 from tverase.config import Params
 from tverase.errors import Infeasible, NotProved
@@ -13,10 +14,13 @@ from tverase.models.folder import check_folder, locate
 from ._server import calm, reach
 
 
-def erase(params: Params, force: tuple[str, ...], start: str | None) -> dict[str, Any]:
+def erase(params: Params, force: tuple[str, ...], start: str | None, *, strict: bool = False) -> dict[str, Any]:
     """Run the flow. Without PREFECT_API_URL or `make serve` a server lives for as long as this process does."""
     quiet()
     calm()
+    require_possible(params)
+    for line in (*params.resolved.notices, *(f"warning: {text}" for text in params.resolved.warnings)):
+        sys.stderr.write(f"{line}\n")
     if model_is_given(params):
         check_folder(locate(params.model))  # before a server is started for nothing
     check_tracking()
@@ -24,7 +28,7 @@ def erase(params: Params, force: tuple[str, ...], start: str | None) -> dict[str
     from .erase import erase_concept
 
     answers()
-    result: Any = erase_concept(params, force, start)  # a dictionary, whatever the state is called
+    result: Any = erase_concept(params, force, start, strict=strict)  # a dictionary, whatever the state is called
     measured = params.out / "metrics.json"
     return {**result, "metrics": read_json(measured) if measured.exists() else None}
 

@@ -42,6 +42,9 @@ def run(
         str, typer.Option("--from", metavar="STEP", help="Begin here; earlier results are believed.")
     ] = "",
     force: Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step again.")] = [],  # noqa: B006
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Run again what other versions of torch, diffusers or transformers made.")
+    ] = False,
     params: File = PARAMS,
     as_json: AsJson = False,
 ) -> None:
@@ -54,7 +57,7 @@ def run(
 
     settings = _load(params, set_, model)
     require_steps([*force, *([from_] if from_ else [])])
-    result = erase(settings, tuple(force), from_ or None)
+    result = erase(settings, tuple(force), from_ or None, strict=strict)
     if as_json:
         typer.echo(json.dumps(result))
     else:

@@ -11,10 +11,11 @@ from prefect.states import Completed
 from tasks import _all as steps
 from tasks import _infeasible
 from tasks._dvc import STAGES, commit_if_params_are_in_git
-from tasks._main import quiet, set_threads
+from tasks._main import quiet, require_possible, set_threads
 from tasks._prefect import brief, run_steps
 from tasks._publish import publish, publish_infeasible
 from tasks._record import Record
+from tasks._secrets import guard_logs
 from tasks._step import Step
 from tasks._tracking import check_tracking
 from tasks.register import register
@@ -24,22 +25,27 @@ from tverase.report.verdict import Verdict
 
 
 @flow(name="erase", flow_run_name="erase-{params.name}", validate_parameters=True)
-def erase_concept(params: Params, force: tuple[str, ...] = (), start: str | None = None) -> dict[str, Any] | State[Any]:
+def erase_concept(
+    params: Params, force: tuple[str, ...] = (), start: str | None = None, *, strict: bool = False
+) -> dict[str, Any] | State[Any]:
     """Images -> fine-tuned weights -> tau -> inversions -> which weights -> alpha -> erased pipeline -> proof -> registry.
 
-    force: steps to run again although nothing changed; start: the first step to run, those before it are believed.
+    force: steps to run again although nothing changed; start: the first step to run, those before it are believed;
+    strict: a result of other versions of torch, diffusers or transformers is made again.
     The run is Completed; where the erasure is not proved the state has the verdict's name (Refuted, Unconfirmed, Untested,
     Infeasible). The answer is a dictionary in every case.
     """
     quiet()
+    guard_logs()
     steps.require_steps([*force, *([start] if start is not None else [])])
+    require_possible(params)
     set_threads(params)
     check_tracking()  # what cannot be recorded is found out before the work
     search, proof = _halves(steps.chosen(params, start))
-    records = run_steps(search, params, force)
+    records = run_steps(search, params, force, strict=strict)
     if proof and proof[0].name == "erase" and _infeasible.why(params):
         return _give_up(params, records)
-    records |= run_steps(proof, params, force)
+    records |= run_steps(proof, params, force, strict=strict)
     report = write(params)
     commit_if_params_are_in_git(params, records)
     answer = last_verdict(params)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from tverase.models.base import Model
 from tverase.models.folder import locate, open_model
-from tverase.models.text2image import TextToImage
 
 from ._job import Job
 
@@ -30,11 +30,11 @@ def model_path(params: "Params") -> Path:
     return locate(params.model) if model_is_given(params) else Path(params.model)
 
 
-def base_model(job: Job) -> TextToImage:
+def base_model(job: Job) -> Model:
     """The base model on the device of the parameters; it counts on the job's meter."""
     return open_model(job.params.model, job.params.runtime.device).metered(job.meter)
 
 
-def concept_latents(job: Job, images: Mapping[str, Tensor], model: TextToImage) -> dict[str, Tensor]:
+def concept_latents(job: Job, images: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:
     """Latents (N, ...) of each concept's images, by its name, of what make_images has written."""
     return {c.name: images[f"latents/{c.slug}"].to(model.device) for c in job.params.concept_list}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tverase.config import Params
 from tverase.errors import ConfigError
+from tverase.models.folder import refuse_own_output
 
 from ._quiet import plainly, quiet
 from ._show import show
@@ -18,6 +19,7 @@ def main(step: Step) -> None:
     quiet()
     with plainly():
         params = Params.load(*arguments(sys.argv[1:]))
+        require_possible(params)
         set_threads(params)
         with show(step.name) as tell:
             record = step.execute(params, tell)
@@ -32,6 +34,21 @@ def arguments(given: list[str]) -> tuple[Path, list[str]]:
     if len(given) < 2:
         raise ConfigError("--params needs a file; write --params params/digits.yaml.")
     return Path(given[1]), given[2:]
+
+
+def require_possible(params: Params) -> None:
+    """Refuse what cannot work, before anything starts: a device that is not there, a model in the run's own outputs."""
+    import torch
+
+    refuse_own_output(params.model, params.out)
+    name = params.runtime.device
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    if name not in there:
+        raise ConfigError(f"runtime.device={name} is not there; this machine has {', '.join(there)}.")
 
 
 def set_threads(params: Params) -> None:

@@ -9,8 +9,7 @@ from torch import Tensor
 from tverase.adaptive import LEARNED
 from tverase.files import read_tensors
 from tverase.held import kept
-from tverase.models.base import in_turn
-from tverase.models.text2image import TextToImage
+from tverase.models.base import Model, in_turn
 from tverase.progress import Progress
 from tverase.repair import Lessons, mend
 from tverase.rng import generator
@@ -22,7 +21,7 @@ from ._job import Job
 from ._lessons import lessons_of
 
 
-def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Mend:
+def mender(job: Job, model: Model, trial: ModelTrial, alpha: float) -> Mend:
     """What repairs the vector of `trial` again. alpha: the strength at which it was repaired.
 
     Resumes after a stop. The edit that teaches and what is held are those of the repair, with all the words that its rounds
@@ -50,7 +49,7 @@ def mender(job: Job, model: TextToImage, trial: ModelTrial, alpha: float) -> Men
     return again
 
 
-def _of_rounds(job: Job, model: TextToImage) -> Tensor:
+def _of_rounds(job: Job, model: Model) -> Tensor:
     """The words that the rounds of the repair had learned, held in the same way: as many rows as there."""
     params, words = job.params, read_tensors(job.inputs["learned"])[0]
     rows = [model.null[:0]]
@@ -62,7 +61,7 @@ def _of_rounds(job: Job, model: TextToImage) -> Tensor:
     return torch.cat(rows)
 
 
-def _of_search(job: Job, model: TextToImage, trial: ModelTrial, names: Sequence[str], which: str) -> Tensor:
+def _of_search(job: Job, model: Model, trial: ModelTrial, names: Sequence[str], which: str) -> Tensor:
     """The words of these names, held in the same way."""
     params, inputs = job.params, trial.inputs
     words = params.invert.model_copy(update={"space": "tokens"})  # which is what a search learns

@@ -28,11 +28,11 @@ class ContentPolicy(CachePolicy):
         return f"{inputs['step_name']}-{inputs['run_name']}-{inputs['key']}"
 
 
-def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> Record:
+def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False, strict: bool = False) -> Record:
     """The step through Prefect: cached, if its record is there and its outputs are whole."""
     key = step.key(params, step.input_hashes(params))
     # What Prefect may hold for this key is believed only if it is still true on the disk.
-    believable = not force and step.reusable(params, key) is not None
+    believable = not force and step.reusable(params, key, strict=strict) is not None
 
     @task(
         name=step.name,
@@ -43,18 +43,20 @@ def run_step(step: Step, params: Params, tell: Tell, *, force: bool = False) -> 
         refresh_cache=not believable,
     )
     def run(step_name: str, run_name: str, key: str) -> dict[str, Any]:
-        return asdict(step.execute(params, tell, force=force))
+        return asdict(step.execute(params, tell, force=force, strict=strict))
 
     record = Record(**run(step_name=step.name, run_name=step.home(params), key=key))
     return Record(**{**asdict(record), "reused": believable or record.reused})
 
 
-def run_steps(steps: Iterable[Step], params: Params, force: Collection[str]) -> dict[str, Record]:
+def run_steps(
+    steps: Iterable[Step], params: Params, force: Collection[str], *, strict: bool = False
+) -> dict[str, Record]:
     """One after the other, each with its progress shown; `force` names steps to run although nothing changed."""
     records = {}
     for step in steps:
         with show(step.name) as tell:
-            records[step.name] = run_step(step, params, tell, force=step.name in force)
+            records[step.name] = run_step(step, params, tell, force=step.name in force, strict=strict)
     return records
 
 

@@ -10,8 +10,10 @@ Nothing heavy is imported here: every sentence on stderr goes through it.
 
 import base64
 import json
+import logging
 import os
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -76,6 +78,28 @@ def cleaned(content: Any) -> Any:
             for key, value in content.items()
         }
     return [cleaned(item) for item in content] if isinstance(content, list | tuple) else content
+
+
+def guard_logs() -> None:
+    """From now on no log record of this process tells a secret, in its message or in its traceback."""
+    made = logging.getLogRecordFactory()
+    if getattr(made, "guarded", False):
+        return
+
+    def guarded(*given: Any, **named: Any) -> logging.LogRecord:
+        record = made(*given, **named)
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # logging itself says what is wrong with it
+            return record
+        if (told := clean(message)) != message:
+            record.msg, record.args = told, ()
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = clean("".join(traceback.format_exception(*record.exc_info))).rstrip()
+        return record
+
+    guarded.guarded = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(guarded)
 
 
 def is_secret(name: str) -> bool:

@@ -14,7 +14,6 @@ from tverase.files import read_tensors, write_tensors
 from tverase.held import kept
 from tverase.inversion.sets import InversionSet
 from tverase.models.base import Model, in_turn
-from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
 from tverase.repair import Learn, repair
 from tverase.rng import generator
@@ -62,7 +61,7 @@ def run(job: Job) -> None:
 
 
 def those_looked_at(
-    job: Job, model: TextToImage, vector: TaskVector, latents: Mapping[str, Tensor]
+    job: Job, model: Model, vector: TaskVector, latents: Mapping[str, Tensor]
 ) -> tuple[Look, ...]:
     """The strengths up to the one to repair, the first at which what tunes and words learned against it seem to fail."""
     params, settings = job.params, job.params.repair
@@ -79,7 +78,7 @@ def those_looked_at(
     return looks
 
 
-def rounds_of(job: Job, model: TextToImage, latents: Mapping[str, Tensor]) -> Learn:
+def rounds_of(job: Job, model: Model, latents: Mapping[str, Tensor]) -> Learn:
     """What learns words against the model under repair, for each concept. latents: of each concept's images, by name.
 
     The words of a round stay in the job's scratch folder.

@@ -8,10 +8,11 @@ from made_up import WORDS
 from torch import Tensor
 
 from tverase.attacks.concept_inversion import ConceptInversion
+from tverase.attacks.embeddings import Embeddings
+from tverase.attacks.prompts import Prompts
 from tverase.concepts import Concept
-from tverase.evaluate import Attack, Examiner, Row, examine
+from tverase.evaluate import Budget, Examiner, Row, Tried, examine
 from tverase.inversion.diverse import Invert
-from tverase.inversion.run import space_of
 from tverase.inversion.sets import Found, InversionSet
 from tverase.judges.base import NONE, FirstChoice
 from tverase.judges.by_label import ByLabel
@@ -20,8 +21,6 @@ from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
-from tverase.spaces.base import InputSpace
-from tverase.spaces.states import StateSpace
 from tverase.world.concepts import concept, pairs
 
 SAMPLING = Sampling(steps=2, guidance=3.0, batch=64)
@@ -83,17 +82,13 @@ def inversions_of(pico: TextToImage) -> InversionSet:
 def examined(
     examiner: Examiner, found: InversionSet, concepts: Sequence[Concept] = (BOMB, NOTO)
 ) -> list[tuple[Progress, Row]]:
-    """Every row, two words an attack, and one attack of no words."""
-
-    def words_of(concept: Concept) -> InputSpace:
-        return space_of(examiner.base, concept, Invert())
-
-    base = examiner.base
-    assert isinstance(base, TextToImage)
+    """Every row: prompts, embeddings, two words of an attack, and one attack of no words."""
     attacks = [
-        Attack("attack", words_of, ATTACK),
-        Attack("weaker", words_of, ATTACK, 0.5),
-        Attack("states", lambda c: StateSpace(base, c.template), ATTACK),
-        Attack("none", words_of, ATTACK.model_copy(update={"words": 0})),
+        Tried("prompts", Prompts()),
+        Tried("inversion", Embeddings()),
+        Tried("attack", ATTACK),
+        Tried("weaker", ATTACK, 0.5),
+        Tried("states", ATTACK.model_copy(update={"space": "states"})),
+        Tried("none", ATTACK.model_copy(update={"words": 0})),
     ]
-    return list(examine(examiner, concepts, found, words_of, IMAGES, EACH, attacks))
+    return list(examine(examiner, concepts, attacks, Budget(found, Invert(), IMAGES, EACH)))

@@ -268,7 +268,7 @@ def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
     delta = {key: 0.05 * torch.randn(weight.shape, generator=rng) for key, weight in pico.weights().items()}
     trial = ModelTrial(pico, TaskVector(delta), inputs, (), SeesAll(), Sampling(steps=1), 0)
     latents = {"bomb": pico.start(4, rng)}
-    learn = learner(trial, [bomb], latents, ConceptInversion(words=2, steps=2, batch=1), Invert())
+    learn = learner(trial, [bomb], latents, [ConceptInversion(words=2, steps=2, batch=1)], Invert())
     first, again, weaker = learn(1.0, 0), learn(1.0, 1), learn(0.5, 2)
     assert first == ["bomb/learned/0/1/0", "bomb/learned/0/1/1"]
     assert trial.recovery(1.0, [*first, *again], 3) == [3, 3, 3, 3]
@@ -277,25 +277,25 @@ def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
     assert not torch.equal(conds[0], conds[1])  # each round has starts and noise of its own
     assert trial.inputs.concept[first[0]] is bomb
     assert first[0] not in trial.inputs.names["tune"]
-    both = learner(trial, [bomb], latents, ConceptInversion(words=2, steps=2, batch=1), Invert(), (0.5, 1.0))
+    both = learner(trial, [bomb], latents, [ConceptInversion(words=1, steps=2, batch=1)], Invert(), (0.5, 1.0))
     assert both(1.0, 3) == ["bomb/learned/3/0.5/0", "bomb/learned/3/1/0"]  # a word against each share
-    alone = learner(trial, [bomb], latents, ConceptInversion(words=1, steps=2, batch=1), Invert(), (0.25,))
+    alone = learner(trial, [bomb], latents, [ConceptInversion(words=1, steps=2, batch=1)], Invert(), (0.25,))
     (again_weaker,) = alone(2.0, 3)  # a quarter of 2 is half of 1
     mixed = trial.inputs.cond["bomb/learned/3/0.5/0"]
     assert mixed.shape == trial.inputs.cond[again_weaker].shape
     assert not torch.equal(mixed, trial.inputs.cond["bomb/learned/3/1/0"])
-    three, none = (attack_of(trial, bomb, latents, count) for count in (3, 0))
-    assert three(1.0, 4) == ["bomb/learned/4/0.5/0", "bomb/learned/4/0.5/1", "bomb/learned/4/1/0"]
+    three, none = (attack_of(trial, bomb, latents, count) for count in (2, 0))
+    assert three(1.0, 4) == [f"bomb/learned/4/{share}/{word}" for share in ("0.5", "1") for word in (0, 1)]
     assert none(1.0, 5) == []
 
 
 def attack_of(trial: ModelTrial, wanted: Concept, latents: dict[str, torch.Tensor], words: int) -> Learn:
-    return learner(trial, [wanted], latents, ConceptInversion(words=words, steps=1, batch=1), Invert(), (0.5, 1.0))
+    return learner(trial, [wanted], latents, [ConceptInversion(words=words, steps=1, batch=1)], Invert(), (0.5, 1.0))
 
 
-def test_an_attack_of_no_words_is_no_attack() -> None:
+def test_without_attacks_there_are_no_adaptive_rounds() -> None:
     trial = Scripted(world())
     learn = Learner(trial, always(0.9))
-    found = answer(trial, learn, attack={"words": 0})
+    found = answer(trial, learn, attacks=[])
     assert found.alpha == answer(Scripted(world()), None).alpha
     assert learn.asked == []

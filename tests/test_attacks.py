@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from witness import SeesAll
 
-from tverase import evaluate
+from tverase.attacks.base import Finding, Target
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.defences import Defended, Smoothed
-from tverase.evaluate import Attack, Examiner
-from tverase.inversion.diverse import Round
+from tverase.evaluate import Budget, Examiner, Tried
+from tverase.inversion.diverse import Invert
+from tverase.inversion.sets import InversionSet
 from tverase.losses import denoising_loss, random_timesteps
-from tverase.models.base import Meter, Model, repeated
+from tverase.models.base import Meter, repeated
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling
@@ -109,26 +109,27 @@ def test_evaluations_are_counted(pico: TextToImage, latents: Tensor) -> None:
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
-def test_an_attack_is_learned_against_its_share_of_the_edit(
-    pico: TextToImage, monkeypatch: pytest.MonkeyPatch, share: float
-) -> None:
+def test_an_attack_is_learned_against_its_share_of_the_edit(pico: TextToImage, share: float) -> None:
     attacked = []
 
-    def spied(model: Model, *rest: Any) -> Iterator[Round]:
-        attacked.append(model)
-        yield from concept_inversion(model, *rest)
+    class Spied(ConceptInversion):
+        """The same, and keeps what it attacked."""
 
-    monkeypatch.setattr(evaluate, "concept_inversion", spied)
+        def run(self, target: Target) -> Iterator[Finding]:
+            attacked.append(target.model)
+            yield from super().run(target)
+
     base, noise = pico.weights(), generator(0, "tests/attacks/share")
     erased = {key: weight + 0.05 * torch.randn(weight.shape, generator=noise) for key, weight in base.items()}
-    how = ConceptInversion(words=2, steps=1, batch=1, images=2)
+    how = Spied(words=2, steps=1, batch=1, images=2)
     edited = pico.with_weights(erased)
     behind = {"deaf": Defended(edited, Smoothed(pico.null, 1.0))}
     examiner = Examiner(pico, edited, SeesAll(), Sampling(steps=1), 0, 1, behind)
-    attack = Attack("weaker", lambda concept: pico.space(concept.template), how, share)
-    rows = list(examiner.attack(concept("bomb", vocabulary()), attack, 3))
+    none = InversionSet(torch.zeros(0, 16), (), "a {}")
+    budget = Budget(none, Invert(), 3, 3)
+    rows = list(examiner.rows(concept("bomb", vocabulary()), Tried("weaker", how, share), budget))
     assert [(row.rung, row.erased.trials, row.behind["deaf"].trials) for row in rows] == 2 * [("weaker", 3, 3)]
-    of_base, of_mix, through = (model.weights() for model in attacked)
+    of_mix, of_base, through = (model.weights() for model in attacked)
     assert [type(model) for model in attacked] == [type(pico), type(pico), Defended]  # who attacks knows of the defence
     assert all(torch.equal(through[key], weight) for key, weight in of_mix.items())
     for key, weight in base.items():

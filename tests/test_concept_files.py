@@ -1,7 +1,9 @@
 """Concept files: read strictly, own images, groups, grown prompts, and files that are written."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -363,3 +365,27 @@ def test_check_and_add_at_the_command_line(
     assert added.exit_code == 0
     assert f"2 added to {path}" in added.output
     assert {*one(path).tuning, *one(path).validating, *one(path).reporting} >= {"boom", "ticking"}
+
+
+def test_the_examples_of_the_docs_are_true(write: Write, tmp_path: Path) -> None:
+    blocks = re.findall(
+        r"```(yaml|python)\n(.*?)```", (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8"), re.S
+    )
+    whole, group, own = (text for kind, text in blocks if kind == "yaml")
+    found = one(write(whole, "van-gogh.yaml"))
+    assert (found.label, len(found.retain), found.tuning[0]) == (
+        "a painting by Van Gogh",
+        4,
+        "a wheat field in the style of Van Gogh",
+    )
+    write("name: monet\n", "monet.yaml")
+    assert [c.slug for c in resolve(str(write(group, "group.yaml"))).concepts] == ["van-gogh", "monet", "skull"]
+    picture(tmp_path / "photos" / "mascot" / "a.png")
+    for name in ("cat", "dog"):
+        picture(tmp_path / "photos" / "others" / f"{name}.png")
+        write(f"a {name}", f"photos/others/{name}.txt")
+    assert list(one(write(own, "mascot.yaml")).folders) == ["images", "retain_images"]
+    place: dict[str, Any] = {}
+    exec(next(text for kind, text in blocks if kind == "python"), place)  # our own page
+    made = place["Fruit"]().concept("pear")
+    assert [p.labels for p in made.retain] == [("apple",)]

@@ -1,13 +1,16 @@
 """Concepts: names and slugs, the emoji vocabulary as before, templates by kind, joint retain sets."""
 
+import ast
 import hashlib
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
 
+import tverase
 from tverase.concepts import Concept, Prompt, evenly, halves, joint, run_name, slug, spread
 from tverase.concepts.base import KINDS, LONGEST, Kind, distinct
 from tverase.concepts.build import build
@@ -203,3 +206,16 @@ def test_any_name_resolves() -> None:
 def test_evenly_keeps_the_order() -> None:
     assert evenly([1, 2, 3, 4], 2) == [1, 3]
     assert evenly([1, 2], 4) == [1, 1, 2, 2]
+
+
+def test_no_world_is_known_outside_of_worlds_and_their_pretraining() -> None:
+    """A new vocabulary is a producer, found by its name; nothing imports one."""
+    root = Path(tverase.__file__).parent
+    found = [
+        (path.relative_to(root).parts, node.lineno)
+        for path in root.rglob("*.py")
+        if path.relative_to(root).parts[0] not in ("world", "pretrain")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom) and "world" in ast.unparse(node).replace(".", " ").split()
+    ]
+    assert found == []

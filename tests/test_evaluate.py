@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tverase import rng
 from tverase.bounds import upper
-from tverase.evaluate import LEARNED, Control, Examiner, Row
+from tverase.evaluate import Control, Examiner, Row
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
@@ -38,6 +38,8 @@ from tverase.sampling import Sampling, draw
 from tverase.summary import metrics, summary
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
+
+LEARNED = ("attack", "weaker", "states")  # the labels of the attacks that search
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +88,18 @@ def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
         assert row.before.shape == row.after.shape == (SHOWN, 3, 8, 8)
 
 
-def test_progress_counts_every_row(examiner: Examiner, found: InversionSet, rows: list[Row]) -> None:
+def test_progress_counts_attacks(examiner: Examiner, found: InversionSet, rows: list[Row]) -> None:
     told = [progress for progress, _ in examined(replace(examiner, sampling=Sampling(steps=1)), found)]
-    assert [p.done for p in told] == list(range(1, len(rows) + 1))
-    assert {p.total for p in told} == {len(rows)}
-    assert [p.what.split()[-1] for p in told] == [row.concept for row in rows]
+    assert len(told) == len(rows)
+    done = [progress.done for progress in told]
+    assert done == sorted(done)
+    assert {progress.total for progress in told} == {2 * 6}  # concepts by attacks, one of which finds nothing
+    assert done[-1] == 2 * 6 - 2
+    assert [p.what for p in told] == [f"evaluating {row.concept}: attacks" for row in rows]
+
+
+def test_rows_say_whether_their_attack_searched(rows: list[Row]) -> None:
+    assert [row.adaptive for row in rows] == [row.rung in LEARNED for row in rows]
 
 
 def judge_of(examiner: Examiner, concept: str) -> LinearJudge:
@@ -146,7 +155,10 @@ def test_two_equal_models_differ_in_nothing(examiner: Examiner, found: Inversion
         assert row.base == row.erased
         assert torch.equal(row.before, row.after)
     unchanged = summary([], same.control([BOMB], CONTROLS), [BOMB])["control"]
-    for pair in (unchanged["all"], *(pair for axis in unchanged["axes"].values() for pair in axis["by_label"].values())):
+    for pair in (
+        unchanged["all"],
+        *(pair for axis in unchanged["axes"].values() for pair in axis["by_label"].values()),
+    ):
         assert pair["base"] == pair["erased"]
         assert pair["loss"] == 0
         assert pair["loss_low"] <= 0 <= pair["loss_high"]

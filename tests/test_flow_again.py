@@ -11,8 +11,8 @@ import yaml
 
 from tasks import _dvc
 from tasks._dvc import STAGES, commit_if_params_are_in_git
-from tasks._report import REPORT
-from tasks._step import Record
+from tasks._record import Record
+from tasks.report import STEP as REPORT
 from tverase.config import Params
 
 
@@ -108,6 +108,6 @@ def test_damage_that_went_through_a_link_does_not_come_back_from_the_cache(
     assert all(path.stat().st_nlink == 2 for path in outputs)
 
 
-def test_a_template_is_an_input_of_the_report(small_run: dict[str, Any]) -> None:
-    inputs = {path.name for path in REPORT.inputs(Params.parse(small_run)).values()}
-    assert {"report.html.j2", "macros.html.j2", "report.css", "view.py"} <= inputs
+def test_a_template_is_part_of_the_report_s_key(small_run: dict[str, Any]) -> None:
+    files = {path.name for path in REPORT.code_files(Params.parse(small_run)).values()}
+    assert {"report.html.j2", "macros.html.j2", "report.css", "view.py"} <= files

@@ -13,7 +13,7 @@ from torch import Tensor
 from tasks.invert import STEP
 from tasks.make_images import STEP as MAKE_IMAGES
 from tverase.config import Params
-from tverase.errors import ModelError, NumericalError
+from tverase.errors import NumericalError
 from tverase.files import read_tensors
 from tverase.inversion import kept
 from tverase.inversion.diverse import Invert, Round, invert
@@ -119,16 +119,27 @@ def test_what_is_finished_is_not_searched_again(
     assert same(again, whole[0][-1])
 
 
-def test_a_checkpoint_of_another_inversion_is_refused(pico: TextToImage, latents: Tensor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoil", ["truncated", "empty", "of another inversion"])
+def test_a_damaged_checkpoint_is_dropped_and_the_search_starts_again(
+    pico: TextToImage,
+    latents: Tensor,
+    whole: tuple[list[Round], Meter],
+    tmp_path: Path,
+    spoil: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     path = tmp_path / "kept.safetensors"
-    list(rounds(pico, latents, path, Answers()))
-    space = TokenSpace(pico)
-    how = latents, SETTINGS, generator(0, "tests/resume"), Answers(), path
-    with pytest.raises(ModelError, match="checkpoint of another inversion; delete it"):
-        list(invert(pico, space, space.anchor("bomb"), BINS, *how))  # one word and not two
-    space = TokenSpace(pico, tokens=2)
-    with pytest.raises(ModelError, match="checkpoint of another inversion; delete it"):
-        list(invert(pico, space, space.anchor("bomb"), BINS[:2], *how))
+    if spoil == "of another inversion":
+        space = TokenSpace(pico)  # of one free token, where the other has two
+        how = latents, SETTINGS, generator(0, "tests/resume"), Answers(), path
+        list(invert(pico, space, space.anchor("bomb"), BINS, *how))
+    else:
+        list(rounds(replace(pico, meter=Meter()), latents, path, Answers()))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if spoil == "truncated" else b"")
+    again = list(rounds(replace(pico, meter=Meter()), latents, path, Answers()))
+    assert "it is dropped and computed again" in caplog.text
+    assert len(again) == len(whole[0])
+    assert all(map(same, again, whole[0]))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tasks import build_vector, erase, evaluate, finetune, invert, make_images, repair, search_strength, select
+from tverase.attacks.base import Target, owning
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.concepts import Concept
 from tverase.config import Params
 from tverase.errors import ConfigError
 from tverase.files import read_json
-from tverase.held import REACH, STRETCH, held, in_templates, kept, learned_against, of_many_lengths
+from tverase.held import REACH, STRETCH, held, in_templates, kept, of_many_lengths
 from tverase.inversion.diverse import Invert, Round, search
 from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import InversionSet
@@ -39,6 +40,15 @@ SPACES: list[dict[str, Any]] = [{"tokens": 2}, {"tokens": 3}, {"space": "states"
 @pytest.fixture(scope="module")
 def bomb() -> Concept:
     return concept("bomb", vocabulary())
+
+
+def learned(
+    model: TextToImage, bomb: Concept, latents: Tensor, settings: Invert, attack: ConceptInversion, rng: torch.Generator
+) -> Tensor:
+    """What an attack finds against the model itself, as points of the space of the settings."""
+    found = list(attack.run(Target(model, model, bomb, rng, owning(latents), settings)))
+    assert all(one.point is not None for one in found)
+    return torch.stack([one.point for one in found if one.point is not None])
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +182,7 @@ def test_what_a_repair_holds(pico: TextToImage, bomb: Concept, latents: Tensor, 
     assert kinds.shape == (3 * count, *pico.null.shape[1:])
     attack = ConceptInversion(words=2, steps=1, batch=1)
     rng = generator(0, "tests/spaces/relearned")
-    points = learned_against(pico, pico, bomb, latents, settings, attack, rng)
+    points = learned(pico, bomb, latents, settings, attack, rng)
     found = of_many_lengths(pico, bomb, points, settings, count, rng)
     assert found.shape == (count, *pico.null.shape[1:])
 
@@ -214,7 +224,7 @@ def test_what_a_repair_holds_is_of_many_lengths(
 
     attack, places = ConceptInversion(words=3, steps=1, batch=1), len(bomb.templates)
     rng = generator(0, "tests/spaces/lengths")
-    points = learned_against(pico, pico, bomb, latents, Invert(), attack, rng)
+    points = learned(pico, bomb, latents, Invert(), attack, rng)
     found = of_many_lengths(pico, bomb, points, Invert(), 5 * places, rng)
     assert len(found) == 5 * places
     held_now = torch.stack(seen[-places:])

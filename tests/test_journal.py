@@ -11,7 +11,6 @@ import torch
 from test_mending import repaired_in, started
 
 from tasks import search_strength
-from tasks._judge import judge_of
 from tasks._job import Job
 from tasks._judge import judge_of
 from tverase.bounds import Bound
@@ -145,6 +144,25 @@ def test_answers_to_other_questions_are_forgotten(pico: TextToImage, tmp_path: P
     found, _ = Bench(pico, tmp_path).search(stop)
     assert found == Bench(pico, tmp_path / "whole").search(Stop())[0]
     assert stop.done == len(kept) - 3
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null"])
+def test_a_damaged_answer_is_dropped_and_asked_again(
+    pico: TextToImage, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, toy = Bench(pico, tmp_path).search(Stop())
+    (tmp_path / "answer-2.json").write_text(damage)
+    stop = Stop()
+    found, again = Bench(pico, tmp_path).search(stop)
+    assert (found, same(again, toy), stop.done) == (expected, True, 1)
+    assert "it is dropped and computed again" in caplog.text
+
+
+def test_damaged_words_of_an_answer_are_learned_again(pico: TextToImage, tmp_path: Path) -> None:
+    expected, toy = Bench(pico, tmp_path).search(Stop())
+    (tmp_path / "learned-0.safetensors").write_bytes(b"half")
+    found, again = Bench(pico, tmp_path).search(stop := Stop())
+    assert (found, same(again, toy), stop.done) == (expected, True, 1)
 
 
 def stopping(limit: int, method: Callable[..., Any]) -> Callable[..., Any]:

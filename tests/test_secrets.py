@@ -1,13 +1,14 @@
 """No secret is told, whatever form it has, and no ordinary word is hidden."""
 
 import base64
+import logging
 import os
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from tasks._quiet import plainly
-from tasks._secrets import clean, cleaned, is_secret, ordinary
+from tasks._secrets import clean, cleaned, guard_logs, is_secret, ordinary
 from tverase.errors import ConfigError
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQE\nFAASCBKcwggSjAgEAAoIBAQC7\n-----END PRIVATE KEY-----"
@@ -158,6 +159,24 @@ def test_an_error_tells_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         raise ConfigError("model is https://u:s3cr3t@h/m, and s3cr3t; got s3cr3t.")
     assert left.value.code == 2
     assert capsys.readouterr().err == "error: model is https://h/m, and ***; got ***.\n"
+
+
+def test_logs_tell_no_secret(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("DB_PASS", "s3cr3t")
+    before, logger = logging.getLogRecordFactory(), logging.getLogger("any.library")
+    try:
+        guard_logs()
+        guard_logs()  # twice is once
+        logger.warning("cannot reach %s as %d", "https://u:s3cr3t@h/m", 5)
+        try:
+            raise ValueError("refused s3cr3t")
+        except ValueError:
+            logger.exception("failed")
+    finally:
+        logging.setLogRecordFactory(before)
+    assert "s3cr3t" not in caplog.text
+    assert "cannot reach https://h/m as 5" in caplog.text
+    assert "ValueError: refused ***" in caplog.text
 
 
 def test_cleaning_a_long_text_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,21 @@ def test_a_checkpoint_of_other_weights_is_refused(tmp_path: Path) -> None:
         wider.resume(tmp_path / "checkpoint.safetensors")
 
 
+def test_a_damaged_checkpoint_is_dropped_and_the_training_starts_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    training, losses = toy()
+    next(losses)
+    training.save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    fresh, _ = toy()
+    fresh.go_on(path)
+    assert fresh.step == 0
+    assert not path.exists()
+    assert "it is dropped and computed again" in caplog.text
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_no_number_stops_the_training(value: float) -> None:
     training, _ = toy()

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -91,7 +92,7 @@ def digest_of(content: Any) -> str:
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file with `about` as its metadata, and read it back before it gets its name."""
     with writing(path) as aside:
-        whole = {key: value.detach().contiguous() for key, value in tensors.items()}
+        whole = _apart(tensors)
         try:
             save_file(whole, aside, dict(sorted((about or {}).items())) or None)
         except SafetensorError as error:
@@ -99,6 +100,16 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str,
             raise StorageError(f"{path} cannot be written: {error}") from error
         _settle(aside)
         read_tensors(aside)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, each with memory of its own: two views of one are stored twice."""
+    whole, seen = dict[str, Tensor](), set[int]()
+    for key, value in tensors.items():
+        alone = value.detach().contiguous()
+        whole[key] = alone.clone() if alone.untyped_storage().data_ptr() in seen else alone
+        seen.add(alone.untyped_storage().data_ptr())
+    return whole
 
 
 def _settle(path: Path) -> None:
@@ -126,6 +137,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})
     except SafetensorError as error:
         raise ModelError(f"{path} is damaged or not a safetensors file ({error}); fetch or make it again.") from error
+
+
+def dropped(path: Path, error: Exception) -> None:
+    """Delete unfinished work that cannot be read, with a word: what it held is computed again."""
+    logging.getLogger("tverase").warning("%s is damaged (%s); it is dropped and computed again.", path, error)
+    remove(path)
 
 
 def sha256(path: Path) -> str:

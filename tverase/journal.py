@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .bounds import Bound
-from .files import read_json, read_tensors, remove, write_json, write_tensors
+from .errors import ModelError
+from .files import dropped, read_json, read_tensors, remove, write_json, write_tensors
 from .strength import Learn, Mend
 from .trial import ModelTrial
 from .vector import TaskVector
@@ -91,10 +92,14 @@ class Journal:
         self.asked += 1
         kept, meter = self._kept(question), self.trial.model.meter
         if kept is not None:
-            meter.evaluations += kept["evaluations"]
-            meter.images += kept["images"]
-            again(kept["answer"])
-            return kept["answer"]
+            try:
+                again(kept["answer"])
+            except (ModelError, KeyError, TypeError, ValueError) as error:
+                dropped(self._path(self.asked), error)
+            else:
+                meter.evaluations += kept["evaluations"]
+                meter.images += kept["images"]
+                return kept["answer"]
         evaluations, images = meter.evaluations, meter.images
         answer = ask()
         spent = {"evaluations": meter.evaluations - evaluations, "images": meter.images - images}
@@ -106,9 +111,12 @@ class Journal:
         path = self._path(self.asked)
         if not path.exists():
             return None
-        kept: dict[str, Any] = read_json(path)
-        if kept["question"] == question:
-            return kept
+        try:
+            kept: dict[str, Any] = read_json(path)
+            if kept["question"] == question and {"answer", "evaluations", "images"} <= kept.keys():
+                return kept
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
+            dropped(path, error)
         later = self.asked
         while (path := self._path(later)).exists():
             remove(path)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .anchor import Anchor
 from .errors import ModelError, NumericalError
-from .files import read_tensors, write_tensors
+from .files import dropped, read_tensors, write_tensors
 
 CHECKPOINT_EVERY = 250  # steps of the long trainings
 
@@ -98,10 +98,13 @@ class Training:
             self.save(path)
 
     def go_on(self, path: Path | None) -> None:
-        """`resume`, if there is a path and a training has left something there."""
+        """`resume`, if there is a path and a training has left something sound there."""
         self.path = path
         if path is not None and path.exists():
-            self.resume(path)
+            try:
+                self.resume(path)
+            except ModelError as error:
+                dropped(path, error)
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, as if nothing had happened."""

@@ -104,6 +104,12 @@ class Concept(Settings):
         return {rung: prompts for rung, prompts in rungs.items() if prompts}
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of own images, by what they are: inputs of whatever learns from them."""
+        found = {"images": self.images, "retain_images": self.retain_images}
+        return {name: path for name, path in found.items() if path is not None}
+
+    @property
     def prompts(self) -> tuple[str, ...]:
         """All prompts of the forget set, each once."""
         every = (*self.names, *self.synonyms, *self.compositions, *self.tuning, *self.validating, *self.reporting)

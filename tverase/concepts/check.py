@@ -58,15 +58,16 @@ def check_concept(
     check_prompts(model, [concept])
     require_labels(judge, [concept.label, *(label for prompt in concept.retain for label in prompt.labels)])
     for kind, prompts in {**concept.rungs, "tuning": concept.tuning}.items():
-        for prompt in evenly(prompts, min(len(prompts), MOST)):
-            drawn = _drawn(model, [prompt] * images, sampling, generator(seed, f"check/{kind}/{prompt}"))
-            yield Checked(kind, prompt, Bound(int(shows(judge, drawn, concept.label).sum()), images))
-    labels = list(dict.fromkeys(label for prompt in concept.retain for label in prompt.labels))
-    for label in evenly(labels, min(len(labels), 2 * MOST)):
-        mine = [prompt.text for prompt in concept.retain if label in prompt.labels]
-        texts = evenly(mine, images) if len(mine) >= images else [mine[i % len(mine)] for i in range(images)]
-        drawn = _drawn(model, texts, sampling, generator(seed, f"check/{KIND_OF_RETAIN}/{label}"))
-        yield Checked(KIND_OF_RETAIN, label, Bound(int(met(judge, drawn, [label] * images).sum()), images))
+        some = evenly(prompts, min(len(prompts), MOST))
+        drawn = _drawn(model, [[prompt] * images for prompt in some], sampling, generator(seed, f"check/{kind}"))
+        for prompt, part in zip(some, drawn, strict=True):
+            yield Checked(kind, prompt, Bound(int(shows(judge, part, concept.label).sum()), images))
+    every = list(dict.fromkeys(label for prompt in concept.retain for label in prompt.labels))
+    labels = evenly(every, min(len(every), 2 * MOST))
+    texts = [_in_turn([p.text for p in concept.retain if label in p.labels], images) for label in labels]
+    drawn = _drawn(model, texts, sampling, generator(seed, f"check/{KIND_OF_RETAIN}"))
+    for label, part in zip(labels, drawn, strict=True):
+        yield Checked(KIND_OF_RETAIN, label, Bound(int(met(judge, part, [label] * images).sum()), images))
 
 
 MOST = 8  # prompts of an input kind
@@ -83,5 +84,15 @@ def require_seen(concept: Concept, lines: Sequence[Checked], judge: Judge, at_le
         )
 
 
-def _drawn(model: Model, texts: Sequence[str], sampling: Sampling, rng: torch.Generator) -> torch.Tensor:
-    return draw(model, model.encode(texts), rng, sampling)
+def _in_turn(texts: Sequence[str], count: int) -> list[str]:
+    return evenly(texts, count) if len(texts) >= count else [texts[i % len(texts)] for i in range(count)]
+
+
+def _drawn(
+    model: Model, groups: Sequence[Sequence[str]], sampling: Sampling, rng: torch.Generator
+) -> tuple[torch.Tensor, ...]:
+    """The images of each group of prompts, all drawn together."""
+    texts = [text for group in groups for text in group]
+    if not texts:
+        return ()
+    return torch.split(draw(model, model.encode(texts), rng, sampling), len(groups[0]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..files import read_tensors, write_tensors
+from ..files import dropped, read_tensors, write_tensors
 from ..models.base import Meter
 from .moving import Moving
 
@@ -44,10 +44,14 @@ class Kept:
 
     @classmethod
     def of(cls, path: Path | None, rng: torch.Generator, meter: Meter, count: int, anchor: Tensor) -> Self:
-        """What `path` has, if an inversion has left something there. anchor (E,): says the dimension and the device."""
+        """What `path` has, if an inversion has left something sound there. anchor (E,): says the dimension and the device."""
         kept = cls(path, rng, meter, count)
         if path is not None and path.exists():
-            kept._resume(path, anchor)
+            try:
+                kept._resume(path, anchor)
+            except (ModelError, KeyError, ValueError) as error:
+                dropped(path, error)
+                return cls(path, rng, meter, count)
         return kept
 
     def open(self, needed: float) -> list[int]:

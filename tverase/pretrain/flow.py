@@ -126,18 +126,21 @@ class FlowMaker:
 
         A checkpoint in `work` is resumed.
         """
-        net = transformer(self.shape, self.settings.seed)
-        text = text_encoder(base.text_encoder)
-        model = MMDiT(net, base.vae, text, base.tokenizer, scheduler(), dict(net.named_parameters()))
-        training = Training(dict(net.named_parameters()), weight_decay=1e-2)
+        model = self.model(base)
+        training = Training(model.weights(), weight_decay=1e-2)
         path = self.work / "flow.safetensors"
         training.go_on(path)
-        net.train()
         self.tell(Progress("encoding the training images", 0, self.settings.pool))
         for loss in training.keeping(self.losses(model, training, self.pool(model)), path):
             self.tell(Progress("transformer", training.step, self.settings.steps, f"loss {loss:.3f}"))
-        net.load_state_dict(training.average, strict=False)
+        model.network.load_state_dict(training.average, strict=False)
         save(out, model, card(self.settings))
+
+    def model(self, base: Any) -> MMDiT:
+        """The untrained model; its weights are the transformer's own parameters."""
+        net = transformer(self.shape, self.settings.seed)
+        weights = dict(net.named_parameters())
+        return MMDiT(net, base.vae, text_encoder(base.text_encoder), base.tokenizer, scheduler(), weights)
 
     def pool(self, model: MMDiT) -> Pool:
         """Scenes of the chosen objects, encoded once."""
