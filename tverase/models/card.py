@@ -115,7 +115,7 @@ TEXT = """---
 
 # {base} without {concepts}
 
-This model is an edited copy of `{base}`. The edit removes {concepts}.
+This Stable Diffusion pipeline is an edited copy of `{base}`. The edit removes {concepts}.
 
 ## Edit
 
