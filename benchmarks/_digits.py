@@ -11,7 +11,7 @@ from tasks._main import quiet, set_threads
 from tasks._show import show
 from tverase.attacks.directions import Counter
 from tverase.bounds import Bound
-from tverase.complexity import Certificate, Halving, Worst, certificate, worst_input
+from tverase.complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
 from tverase.config import Params
 from tverase.files import read_json
 from tverase.judges.base import Judge, met
@@ -20,6 +20,7 @@ from tverase.models.digits import CLASSES, Digits
 from tverase.registry import built
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
+from tverase.spaces.sphere import one_sided_grid
 from tverase.vector import TaskVector
 
 from ._runs import WORK, inside
@@ -49,6 +50,10 @@ class Examined:
     def worst(self, n: int) -> Worst:
         """The worst input of the grid of complexity `n`, scored on fresh images."""
         return worst_input(self.counter.count, self.model.space().grid(n), Halving(), f"complexity {n}")
+
+    def authors(self, n: int) -> float:
+        """The paper's score on the paper's grid, as a share; it has a floor."""
+        return authors_score(self.counter.count, one_sided_grid(self.model.space().d, n), f"authors {n}")
 
     def certified(self, inputs: int = 250, images: int = 10, rate: float = 0.25) -> Certificate:
         """What can be said of inputs that are uniform on the sphere."""

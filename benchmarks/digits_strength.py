@@ -67,11 +67,12 @@ def row(cases: dict[str, DigitCase], digit: int, paper: list[float], complexity:
 
 
 def truth(examined: Examined, complexity: int, base: float) -> dict[str, Any]:
-    """The worst input of the grid on fresh images, what random inputs prove, and the loss of the others in shares."""
+    """The worst input of the grid on fresh images, the paper's score, what random inputs prove, and the loss of the others in shares."""
     others, found = examined.others(OTHERS), examined.worst(complexity).found
     certified = examined.certified()
     return {
         "worst": found.as_dict(),
+        "authors": examined.authors(2),
         "certificate": str(certified),
         "others": others.as_dict(),
         "loss": round(base - others.rate, 4),

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tasks._all import STEPS, chosen
-from tasks._dvc import MAIN, PIPELINES, STAGES
+from tasks._dvc import MAIN, PIPELINES, STAGES, _that_says
 from tverase.config import Params
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +87,11 @@ def test_the_parameters_spell_out_what_a_person_would_change(path: Path) -> None
     written = set(yaml.safe_load(path.read_text()))
     read = {name for step in chosen(Params.load(path)) for name in step.sections}
     assert read - written <= {"prepare_data"}
+
+
+def test_dvc_is_told_of_a_run_with_just_these_parameters(path: Path, params: Params) -> None:
+    assert _that_says(params) == PIPELINES[path]
+    assert _that_says(params.model_copy(update={"seed": 7})) is None
 
 
 def test_what_is_shipped_is_what_its_record_says(params: Params) -> None:
