@@ -39,6 +39,7 @@ def main() -> None:
     goal = {"plain_prompts": PLAIN, "worst_embedding": WORST, "loss": "reported"}
     say("erasure", value, goal, ok=ok, concept=args.concept, runs=rows)
 
+
 def figures(run: Run) -> dict[str, Any]:
     """What a run is judged by: plain prompts of every rung, the worst held-back embedding, the loss of the rest."""
     plain = [row["erased"] for row in run.evaluation["rows"] if row["rung"] != "inversion" and not row["adaptive"]]

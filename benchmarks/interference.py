@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tasks._main import quiet
 from tasks.erase import STEP as ERASE
-from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
+from tverase.attacks.concept_inversion import concept_inversion
 from tverase.bounds import Bound
 from tverase.concepts import Concept, halves, spread
 from tverase.config import Params

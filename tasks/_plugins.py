@@ -1,11 +1,12 @@
 """The plug-ins that a run's parameters choose, as modules whose source belongs to the steps' keys."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tverase.registry import built, entries, load
+from tverase.errors import ModelError
+from tverase.models.adapters import adapter_module
+from tverase.registry import built, entries
 
 from ._common import model_path
 
@@ -34,14 +35,11 @@ def spec_modules(kind: str, spec: Mapping[str, Any] | str) -> Iterator[str]:
 
 
 def _adapters(folder: Path) -> Iterator[str]:
-    """The adapter that opens a model folder, by the pipeline that the folder names."""
+    """The adapter that opens a model folder; broken plug-ins of other packages do not matter."""
     try:
-        named = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
-    except (OSError, ValueError, AttributeError, RecursionError):
+        yield adapter_module(folder)
+    except ModelError:
         return  # the step that opens it says what is wrong
-    for entry in entries("model").values():
-        if named in load("model", entry.name).KINDS:
-            yield entry.module
 
 
 def _producers(params: "Params") -> Iterator[str]:

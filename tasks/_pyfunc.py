@@ -19,11 +19,17 @@ class ErasedPipeline(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the pipeline that was logged, from its own files only."""
+        import diffusers
         import torch
         from diffusers import DiffusionPipeline
 
         folder = Path(context.artifacts["pipeline"])
         known = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        if not hasattr(diffusers, known["_class_name"]):
+            raise ValueError(
+                f"a {known['_class_name']} is no pipeline of diffusers and cannot be served; open the folder {folder} "
+                "with tverase.models.folder.open_model where its plug-in is installed."
+            )
         unchecked = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in known else {}
         pipe = DiffusionPipeline.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, **unchecked

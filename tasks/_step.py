@@ -80,7 +80,7 @@ class Step:
         """Its parameters as JSON."""
         found = {name: _plain(params.section(name)) for name in self.sections}
         if "concepts" in self.sections:  # what their names mean, and not only the names
-            found["concepts"] = [_plain(concept) for concept in params.concept_list]
+            found["concepts"] = [concept.content() for concept in params.concept_list]
         return found
 
     def key(self, params: "Params", hashes: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from witness import SeesAll
 from tverase.adaptive import learner
 from tverase.attacks.concept_inversion import ConceptInversion
 from tverase.concepts import Concept
+from tverase.concepts.resolve import resolve
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import InversionSet
 from tverase.models.text2image import TextToImage
@@ -21,8 +22,6 @@ from tverase.strength import Learn, Strength, StrengthCurve, first_that_erases
 from tverase.strength_search import search_strength
 from tverase.trial import Inputs, ModelTrial
 from tverase.vector import TaskVector
-from tverase.world.concepts import concept
-from tverase.world.vocabulary import vocabulary
 
 
 @dataclass
@@ -261,7 +260,7 @@ def test_an_edit_to_repair_has_to_withstand_what_is_learned(learned: float, expe
 
 
 def test_learned_words_become_inputs_of_the_trial(pico: TextToImage) -> None:
-    bomb = concept("bomb", vocabulary())
+    bomb = resolve("bomb").concepts[0]
     nothing = InversionSet(torch.zeros(0, 4), (), "a {}")
     inputs = Inputs.of(pico, [bomb], {"tune": nothing}, Invert())
     rng = generator(0, "tests/adaptive")

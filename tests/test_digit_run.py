@@ -100,6 +100,7 @@ def test_the_erased_folder_is_a_digit_model_again(place: Path) -> None:
     assert torch.equal(erased.encode(["4"]), base.encode(["4"]))
     card = (place / "outputs/3/erased/README.md").read_text()
     assert "`3`" in card
+    assert "Stable Diffusion" not in card
     assert "judge.safetensors" in card  # named as left out: it belongs to the judge, not to the model
     assert not (place / "outputs/3/erased/judge.safetensors").exists()
 

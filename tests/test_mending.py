@@ -12,9 +12,10 @@ from coins import Curve, KnownTrial, Scripted, falling
 
 from tasks import repair, search_strength
 from tasks._all import MAKE_THE_MODEL, STEPS
-from tasks._common import base_model, jury
+from tasks._common import base_model
+from tasks._job import Job
+from tasks._judge import judge_of
 from tasks._mending import mender
-from tasks._step import Job
 from tverase.concepts import Concept
 from tverase.config import Params
 from tverase.files import read_json, read_tensors
@@ -57,7 +58,7 @@ def world() -> dict[str, Curve]:
 
 
 def answer(broken: Broken, **settings: Any) -> StrengthCurve:
-    how = Strength.model_validate({"adaptive": 2, **settings})
+    how = Strength.model_validate({"adaptive": 2, "epsilon": 0.15, "round": 16, "rounds": 5, **settings})
     *_, last = searched(broken.trial, ["v"], ["w"], how, learn=broken.learn, repaired=4.0, mend=broken.mend)
     return last
 
@@ -174,7 +175,7 @@ def started(model: TextToImage, concepts: Sequence[Concept], params: Params) -> 
         space = words_of(model, concept, params.invert)
         points = space.start(space.anchor(concept.noun), torch.tensor([0.0, 0.2]), torch.tensor([0.1, 0.3]), rng)
         for number, point in enumerate(points):
-            name = f"{concept.slug}/{number}"
+            name = f"{concept.slug}/learned/{number}"
             inputs.points[name], inputs.concept[name] = point, concept
             inputs.cond[name] = space.cond(point[None]).detach()
     return inputs
@@ -193,8 +194,8 @@ def test_a_mended_vector_is_another_one_of_the_same_kind(place: tuple[Path, Para
     job = Job(params, search_strength.STEP.inputs(params), {}, folder, told.append)
     model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
     inputs, results = started(model, params.concept_list, params), list[TaskVector]()
-    for names in (["bomb/0"], ["bomb/0"], ["bomb/0", "bomb/1"]):
-        trial = ModelTrial(model, repaired, inputs, (), jury(job), params.sampling, 0)
+    for names in (["bomb/learned/0"], ["bomb/learned/0"], ["bomb/learned/0", "bomb/learned/1"]):
+        trial = ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0)
         before = trial.at(1.0).weights()
         mender(job, model, trial, 1.0)(names)
         assert any(not torch.equal(weight, before[key]) for key, weight in trial.at(1.0).weights().items())
@@ -224,9 +225,9 @@ def test_whatever_is_repaired_can_be_mended(
     job = Job(params, search_strength.STEP.inputs(params), {}, tmp_path, silent)
     model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
     inputs = started(model, params.concept_list, params)
-    trial = ModelTrial(model, repaired, inputs, (), jury(job), params.sampling, 0)
+    trial = ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0)
     again = mender(job, model, trial, 1.0)
-    again(["bomb/0"])
+    again(["bomb/learned/0"])
     once = trial.vector
     again(list(inputs.points))
     assert (once - repaired).norm() > 0
@@ -242,7 +243,7 @@ def test_several_concepts_take_the_steps_of_each(
     model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
     assert repaired.about["repaired"] == str(2 * params.repair.steps)
     inputs = started(model, params.concept_list, params)
-    mender(job, model, ModelTrial(model, repaired, inputs, (), jury(job), params.sampling, 0), 1.0)(["cat/0"])
+    mender(job, model, ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0), 1.0)(["cat/learned/0"])
     steps = 2 * params.search_strength.mending
     assert [(t.done, t.total) for t in told] == [(step + 1, steps) for step in range(steps)]
 
@@ -261,12 +262,12 @@ def test_a_mend_holds_every_word_so_far_and_most_of_all_what_broke_the_search(
         return mend(*args)
 
     monkeypatch.setattr("tasks._mending.mend", watched)
-    mender(job, model, ModelTrial(model, repaired, inputs, (), jury(job), params.sampling, 0), 1.0)(["bomb/1"])
+    mender(job, model, ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0), 1.0)(["bomb/learned/1"])
     (learned,) = seen
     words = read_tensors(job.inputs["learned"])[0]["bomb"]
     space = words_of(model, params.concept_list[0], params.invert)
     rounds = [space.cond(word[None])[0] for word in words]
-    other, broke = (inputs.cond[f"bomb/{number}"][0] for number in (0, 1))
+    other, broke = (inputs.cond[f"bomb/learned/{number}"][0] for number in (0, 1))
     rows = [sum(bool(torch.allclose(row, word, atol=1e-5)) for row in learned) for word in (*rounds, other, broke)]
     assert min(rows) > 0
     # Half of it is about the word that broke the search, half of that just as it was learned.

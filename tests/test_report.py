@@ -10,13 +10,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-import torch
 from made_up import control, curve, facts, read
 from PIL import Image
 
 from tverase.bounds import Bound
-from tverase.concepts import Prompt
-from tverase.evaluate import Control
 from tverase.report import panels
 from tverase.report.facts import Facts
 from tverase.report.html import render, write_report
@@ -24,8 +21,6 @@ from tverase.report.pictures import write_sheets
 from tverase.report.plots import figures, write_plots
 from tverase.report.tables import write_tables
 from tverase.report.verdict import by_hand, verdict
-from tverase.retention import AGREEMENT
-from tverase.summary import summary
 
 
 @cache
@@ -257,46 +252,3 @@ def test_an_empty_frontier_no_embeddings_and_no_pictures(tmp_path: Path) -> None
     assert "No embedding was searched." in render(found)
     write_sheets(found, tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def of_axes(how: str) -> Facts:
-    """The made-up erasure, judged by one judge with a single axis, or by a detector that knows nothing of the retain set."""
-    prompts = tuple(
-        Prompt(f"a thing, number {i}", () if how == "agreement" else (("owl", "cat")[i % 2],)) for i in range(20)
-    )
-    axis = AGREEMENT if how == "agreement" else "label"
-    seen, kept = torch.ones(20, dtype=torch.bool), torch.arange(20) >= 5
-    made_up = Control(prompts, {axis: [p.labels for p in prompts]}, {axis: seen}, {axis: kept}, seen, seen)
-    found = facts()
-    numbers = summary([], made_up, [])["control"]
-    return replace(found, summary={**found.summary, "control": {**numbers, "shown": ["a", "b"]}})
-
-
-@pytest.mark.usefixtures("plain")
-def test_agreement_is_said_to_be_no_recognition() -> None:
-    found = of_axes("agreement")
-    said = text(render(found))
-    assert "This is agreement, not recognition: no judge looked for what the prompt asks for." in said
-    assert "agreement with the base model's image20100.0%75.0%25.0" in said
-    assert set(figures(found)) == {"strength", "recovery", "inversion"}
-    assert "recognition" not in text(render(facts()))
-    assert "An image is right if the judge sees the object and the style that the prompt asks for." in text(
-        render(facts())
-    )
-
-
-@pytest.mark.usefixtures("plain")
-def test_a_judge_of_one_axis_has_one_total_and_one_figure(tmp_path: Path) -> None:
-    found = of_axes("recognition")
-    said = text(render(found))
-    assert said.count("label20100.0%75.0%25.0") == 1
-    assert "Labels in numbers (2)" in said
-    assert set(figures(found)) == {"strength", "recovery", "inversion", "control_label"}
-    write_tables(found, tmp_path)
-    rows = read(tmp_path / "control.csv")
-    assert [(r["group"], r["name"]) for r in rows] == [
-        ("all", "all"),
-        ("all", "label"),
-        ("label", "owl"),
-        ("label", "cat"),
-    ]

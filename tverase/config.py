@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
 from .build import BuildVector
@@ -22,6 +21,7 @@ from .sampling import Sampling
 from .selection.choose import Select
 from .settings import Settings
 from .strength import Strength
+from .yamlfile import parse_value, read_yaml
 
 ATTACKS: dict[str, dict[str, Any]] = {
     "prompts": {"kind": "prompts"},
@@ -216,18 +216,7 @@ class Params(Settings):
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
         """Read and check `path`, changed by overrides like `finetune.steps=100`."""
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{path} is not there; run in the folder that holds it, or name another file with --params."
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise ConfigError(f"{path} has to hold a mapping of sections.")
+        content = read_yaml(path)
         for override in overrides:
             _override(content, override)
         return cls.parse(content, str(path))
@@ -245,10 +234,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError(f"{override!r} is not an override; write KEY=VALUE, as in finetune.steps=100.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of {override!r} is not YAML: {error}") from error
+    value = parse_value(text, override)
     *sections, key = path.split(".")
     place = content
     for section in sections:

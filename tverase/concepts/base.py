@@ -109,6 +109,10 @@ class Concept(Settings):
         found = {"images": self.images, "retain_images": self.retain_images}
         return {name: path for name, path in found.items() if path is not None}
 
+    def content(self) -> dict[str, Any]:
+        """Everything that decides a result, as JSON: not where it came from. Own pictures count as files."""
+        return self.model_dump(mode="json", exclude={"source", "images", "retain_images"})
+
     @property
     def prompts(self) -> tuple[str, ...]:
         """All prompts of the forget set, each once."""

@@ -22,7 +22,7 @@ class Shape(Settings):
 
 
 PICO = Shape(
-    pixels=8, latent_channels=4, vae=(8, 8), unet=(16, 16), text_width=16, text_layers=1, tokens=12, heads=2, groups=4
+    pixels=8, latent_channels=4, vae=(8, 8), unet=(16, 16), text_width=16, text_layers=1, tokens=13, heads=2, groups=4
 )
 
 

@@ -115,12 +115,12 @@ TEXT = """---
 
 # {base} without {concepts}
 
-This Stable Diffusion pipeline is an edited copy of `{base}`. The edit removes {concepts}.
+This model is an edited copy of `{base}`. The edit removes {concepts}.
 
 ## Edit
 
-The denoiser's weights are theta = theta_0 - alpha * tau. The task vector tau leads from the base weights to weights
-that were fine-tuned on the concept. All other parts are copies of the base model's.
+The denoiser's weights are theta = theta_0 - alpha * tau. The vector tau is the edit at strength 1; the report names
+the method that made it. All other parts are copies of the base model's.
 
 | what | value |
 |---|---|

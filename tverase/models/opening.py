@@ -16,7 +16,7 @@ from .reading import first_line, read_config, require_finite, say, weights_of
 SHORTEST_CAPTION, LONGEST_CAPTION = 3, 4096  # tokens: begin, a word, end
 
 
-def open_pipeline(where: str | Path) -> Any:
+def open_pipeline(where: str | Path, layout: Layout = STABLE_DIFFUSION) -> Any:
     """The Stable Diffusion pipeline in a folder, or with a hub id, in float32 and without a safety checker.
 
     Raises `ModelError` if it is missing, incomplete, damaged or of another architecture, `UnsafeWeights` if its
@@ -27,9 +27,9 @@ def open_pipeline(where: str | Path) -> Any:
 
     logging.disable_progress_bar()  # of its own: ours say what they are for
     folder = locate(where)
-    check_folder(folder, finite=False)  # the opened weights are looked at below
+    check_folder(folder, layout, finite=False)  # the opened weights are looked at below
     try:
-        parts = {name: network_of(name, folder) for name in STABLE_DIFFUSION.networks()}
+        parts = {name: network_of(name, folder, layout) for name in layout.networks()}
         tokenizer = tokenizer_of(folder, parts["text_encoder"])
         scheduler = _scheduler(folder)
         pipe = StableDiffusionPipeline(

@@ -52,7 +52,7 @@ def write_edited(
 
 def _copies(folder: Path, index: Mapping[str, Any], layout: Layout) -> dict[str, Path]:
     """What is copied: name in the result -> file of the source."""
-    copies = {name: folder / name for name in _legal(folder)}
+    copies = {name: folder / name for name in legal(folder)}
     for name in named(index):
         if name in layout.parts:
             copies |= _files_of(folder, name, layout.parts[name], edited=name == layout.edited)
@@ -85,7 +85,7 @@ def _weight_names(name: str, stem: str, weights: Weights) -> dict[str, Path]:
     return {f"{name}/{stem}.safetensors.index.json": weights.index, **shards}
 
 
-def _legal(folder: Path) -> list[str]:
+def legal(folder: Path) -> list[str]:
     """Licence and notice texts in the root of the folder: small files of text."""
     names = []
     for path in sorted(folder.iterdir()):

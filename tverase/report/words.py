@@ -69,8 +69,8 @@ def count(number: int, noun: str) -> str:
 
 
 def rung(name: str) -> str:
-    """The kind of input in words; a kind that has none keeps its name."""
-    return RUNGS.get(name, name)
+    """The kind of input in words; one that has none is an attack, called by its label."""
+    return RUNGS.get(name, f"by the attack {name}")
 
 
 def plural(axis: str) -> str:

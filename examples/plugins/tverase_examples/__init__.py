@@ -1,0 +1,1 @@
+"""Plug-ins for tverase that live outside of it: one file each."""
