@@ -1,4 +1,4 @@
-"""What a stranger brings: the plug-ins of examples/plugins as an installed package, and a Stable Diffusion of another shape."""
+"""The package examples/plugins, installed outside of the repository, and a Stable Diffusion of another shape."""
 
 import ast
 import shutil

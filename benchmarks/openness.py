@@ -1,6 +1,6 @@
-"""Whether the house is open, as a stranger finds it. `python -m benchmarks.openness`.
+"""Openness: a package outside of the repository does the whole job. `python -m benchmarks.openness`.
 
-First a package outside of the repository: a concept file, a judge, an attack, an eraser and a model family, all five in one run;
+First the package examples/plugins: a concept file, a judge, an attack, an eraser and a model family, all five in one run;
 then another eraser of ours under the guest's attack. Second a Stable Diffusion of another shape with a concept file and NudeNet,
 or a Python function where NudeNet is not installed: one YAML and one command. Every run is `tverase run` in a folder of its own,
 with a copy of tverase, tasks and flows whose files are compared before and after.

@@ -1,4 +1,4 @@
-"""The house is open: plug-ins of another package do the whole job, and a Stable Diffusion of another shape runs."""
+"""Openness: plug-ins of another package do the whole job, and a Stable Diffusion of another shape runs."""
 
 import ast
 import json
@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from tverase.concepts.resolve import producers
 from tverase.config import Params
 from tverase.errors import ConfigError, ModelError
 from tverase.models.folder import check_folder, open_model, write_edited
-from tverase.models.layout import STABLE_DIFFUSION
-from tverase.models.stable_diffusion import StableDiffusion
 from tverase.registry import KINDS, built, entries, load
 
 ROOT = Path(__file__).parents[1]
@@ -207,23 +204,6 @@ def test_a_new_step_runs_and_is_reused(erased: dict[str, Any], here: Path, monke
     assert not STEP.execute(params).reused
     assert (params.out / "sheet.safetensors").exists()
     assert STEP.execute(params).reused
-
-
-def test_a_family_of_our_shape_is_a_layout(pico_folder: Path, tmp_path: Path) -> None:
-    """A StableDiffusionPipeline folder of another class: the adapter with another layout opens and writes it."""
-
-    class Fork(StableDiffusion):
-        LAYOUT = replace(STABLE_DIFFUSION, pipelines=("ForkPipeline",))
-        KINDS = LAYOUT.pipelines
-
-    folder = Path(shutil.copytree(pico_folder, tmp_path / "fork"))
-    index = folder / "model_index.json"
-    index.write_text(index.read_text().replace("StableDiffusionPipeline", "ForkPipeline"))
-    with pytest.raises(ModelError, match="holds a ForkPipeline"):
-        StableDiffusion().check(folder)
-    model = Fork().open(folder)
-    Fork().write(folder, model.weights(), tmp_path / "edited")
-    assert Fork().open(tmp_path / "edited").weights().keys() == model.weights().keys()
 
 
 @pytest.mark.parametrize("damage", ["no index", "a tensor short", "another shape", "not finite", "truncated"])

@@ -1,4 +1,4 @@
-"""What a small family of models need not write: a network with a scheduler of diffusers, in a folder of two files."""
+"""Shared parts of small model families: a network with a scheduler of diffusers, in a folder of two files."""
 
 import shutil
 from collections.abc import Mapping, Sequence
