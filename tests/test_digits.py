@@ -13,7 +13,6 @@ from torch import Tensor
 from tverase import training as checkpoints
 from tverase.errors import ConfigError, ModelError
 from tverase.finetune import FineTune, fine_tune
-from tverase.held import held
 from tverase.inversion.diverse import Invert, search
 from tverase.judges.base import NONE
 from tverase.judges.cnn import CnnJudge, JudgeNet
@@ -270,23 +269,6 @@ def test_diverse_inversion_searches_the_sphere(digits: Digits, data: DigitImages
     for found in rounds:
         cosines = cone.cosine(found.points, anchor)
         assert ((cosines >= bins[:, 0] - 1e-5) & (cosines <= bins[:, 1] + 1e-5)).all()
-
-
-def test_what_a_repair_holds_of_a_digit_is_everywhere(digits: Digits) -> None:
-    """Its own code, the embeddings that were found, directions on its side, and directions all over the sphere."""
-    found, how = digits.space().anywhere(2, generator(0, "tests/digits/found")), Invert(template="{}")
-    rows = held(digits, digit_concept(3), found, how, 1000, generator(0, "tests/digits/held"))
-    own, learned, near, anywhere = rows.split(1000)
-    code = digits.codes[3]
-    assert torch.allclose(own, code.expand(1000, -1))
-    assert {tuple(row) for row in learned.round(decimals=4).tolist()} == {
-        tuple(r) for r in found.round(decimals=4).tolist()
-    }
-    assert 0.19 < (near @ code).min() < 0.25
-    assert (near @ code).max() > 0.95
-    assert torch.allclose(anywhere.norm(dim=1), torch.ones(1000), atol=1e-5)
-    assert anywhere.mean(0).norm() < 0.1
-    assert 0.45 < (anywhere @ code < 0).float().mean() < 0.55
 
 
 def test_a_trial_takes_codes(digits: Digits, data: DigitImages) -> None:

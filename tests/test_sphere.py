@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from tverase.errors import ConfigError
+from tverase.held import held
+from tverase.inversion.diverse import Invert
+from tverase.models.digits import Digits
 from tverase.rng import generator
 from tverase.spaces import cone
 from tverase.spaces.sphere import Sphere, grid, nearest, one_sided_grid, spread_codes
+from tverase.world.digit_concepts import digit_concept
 
 SIZES = [(d, n) for d in (2, 3, 4) for n in (2, 3, 4, 5)]
 
@@ -142,3 +146,20 @@ def test_uniform_points_prefer_no_direction() -> None:
 def test_digits_that_there_are_not(name: str) -> None:
     with pytest.raises(ConfigError, match="there are 0 to 9"):
         Sphere(spread_codes(10, 4, steps=1)).anchor(name)
+
+
+def test_what_a_repair_holds_of_a_digit_is_everywhere(digits: Digits) -> None:
+    """Its own code, the embeddings that were found, directions on its side, and directions all over the sphere."""
+    found, how = digits.space().anywhere(2, generator(0, "tests/sphere/found")), Invert(template="{}")
+    rows = held(digits, digit_concept(3), found, how, 1000, generator(0, "tests/sphere/held"))
+    own, learned, near, anywhere = rows.split(1000)
+    code = digits.codes[3]
+    assert torch.allclose(own, code.expand(1000, -1))
+    assert {tuple(row) for row in learned.round(decimals=4).tolist()} == {
+        tuple(r) for r in found.round(decimals=4).tolist()
+    }
+    assert 0.19 < (near @ code).min() < 0.25
+    assert (near @ code).max() > 0.95
+    assert torch.allclose(anywhere.norm(dim=1), torch.ones(1000), atol=1e-5)
+    assert anywhere.mean(0).norm() < 0.1
+    assert 0.45 < (anywhere @ code < 0).float().mean() < 0.55
