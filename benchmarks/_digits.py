@@ -1,21 +1,26 @@
-"""Digits under examination, for the benchmarks of the digit experiment. Outputs stay in work/benchmarks, so reruns resume."""
+"""Digits through the pipeline's own steps, and under examination. Outputs stay in work/benchmarks, so reruns resume."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from tasks import digit_strength, digit_vectors
-from tasks._digits import JUDGE, out
+from tasks._all import chosen
 from tasks._main import quiet, set_threads
 from tasks._show import show
-from tasks._step import Step
+from tverase.attacks.directions import Counter
+from tverase.bounds import Bound
+from tverase.complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
 from tverase.config import Params
 from tverase.files import read_json
-from tverase.judges.cnn import CnnJudge
+from tverase.judges.base import Judge, met
 from tverase.models.base import Meter
-from tverase.models.digits import Digits
-from tverase.unconditional import Examined
+from tverase.models.digits import CLASSES, Digits
+from tverase.registry import built
+from tverase.rng import generator
+from tverase.sampling import Sampling, draw
+from tverase.spaces.sphere import one_sided_grid
 from tverase.vector import TaskVector
 
 from ._runs import WORK, inside
@@ -24,53 +29,94 @@ MODEL = Path("models/digits")
 
 
 @dataclass(frozen=True)
+class Examined:
+    """One model under examination for one digit. All models are drawn from the same noise."""
+
+    model: Digits
+    judge: Judge
+    digit: str
+    sampling: Sampling
+    seed: int
+
+    def less(self, vector: TaskVector, alpha: float) -> Self:
+        """The same examination of the model less `alpha` times a vector."""
+        return replace(self, model=self.model.with_weights(vector.apply(self.model.weights(), alpha)))
+
+    @cached_property
+    def counter(self) -> Counter:
+        """What counts in how many images of an input the digit is seen."""
+        return Counter(self.model, self.model.space(), self.judge, self.digit, self.sampling, self.seed)
+
+    def worst(self, n: int) -> Worst:
+        """The worst input of the grid of complexity `n`, scored on fresh images."""
+        return worst_input(self.counter.count, self.model.space().grid(n), Halving(), f"complexity {n}")
+
+    def authors(self, n: int) -> float:
+        """The paper's score on the paper's grid, as a share; it has a floor."""
+        return authors_score(self.counter.count, one_sided_grid(self.model.space().d, n), f"authors {n}")
+
+    def certified(self, inputs: int = 250, images: int = 10, rate: float = 0.25) -> Certificate:
+        """What can be said of inputs that are uniform on the sphere."""
+        points = self.model.space().anywhere(inputs, generator(self.seed, "certificate"))
+        return certificate(self.counter.count(points, images, "certificate/images"), images, rate)
+
+    def others(self, images: int) -> Bound:
+        """How often the other nine digits' own codes draw them, `images` of each."""
+        names = [name for name in CLASSES if name != self.digit for _ in range(images)]
+        drawn = draw(self.model, self.model.encode(names), generator(self.seed, "others"), self.sampling)
+        return Bound(int(met(self.judge, drawn, names).sum()), len(names))
+
+
+@dataclass(frozen=True)
 class DigitCase:
-    """One digit and seed: parameters, vectors, what the search said, and the base model under examination."""
+    """One digit and seed: parameters, the vector, what the search said, and the base model under examination."""
 
     params: Params
-    vectors: dict[str, TaskVector]
-    strength: dict[str, Any]  # by vector; empty if it was not searched
+    vector: TaskVector
+    strength: dict[str, Any]  # empty if it was not searched
     examined: Examined
 
-    def edited(self, method: str, alpha: float) -> Examined:
-        """The examination of the model less `alpha` times a vector."""
-        return self.examined.less(self.vectors[method], alpha)
+    def edited(self, alpha: float) -> Examined:
+        """The examination of the model less `alpha` times the vector."""
+        return self.examined.less(self.vector, alpha)
 
-    def picked(self, method: str) -> float | None:
+    @property
+    def picked(self) -> float | None:
         """The strength that the search picked."""
-        alpha = self.strength[method]["safe_alpha"]
+        alpha = self.strength["safe_alpha"]
         return None if alpha is None else float(alpha)
 
 
-def digit_case(
-    digit: int, seed: int, methods: Sequence[str], *, search: bool, overrides: Sequence[str] = ()
-) -> DigitCase:
-    """The vectors, and with `search` the strengths, through the pipeline's own steps."""
+def digit_case(digit: int, seed: int, *overrides: str, search: bool) -> DigitCase:
+    """The vector, or with `search` the one that was searched, through the steps of params/digits.yaml."""
     quiet()
     model = MODEL.resolve()
-    chosen = [
-        f"digits.digit={digit}",
-        f"seed={seed}",
-        f"digits.model={model}",
-        f"digits.vectors.methods={list(methods)}",
-    ]
-    params = Params.load(Path("params.yaml"), [*chosen, *overrides])
+    judge = {"kind": "cnn", "file": str(model / "judge.safetensors")}
+    given = [f'concepts=["{digit}"]', f"seed={seed}", f"model={model}", f"judge={judge}", *overrides]
+    params = Params.load(Path("params/digits.yaml"), given)
     set_threads(params)
-    folder = WORK / "digits" / f"seed-{seed}-{'-'.join(methods)}"
+    last, made = ("search_strength", "mended") if search else ("build_vector", "vector")
+    folder = WORK / "digits" / "-".join([f"seed-{seed}", *overrides]).replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     with inside(folder):
-        for step in _steps(search=search):
+        for step in _until(params, last):
             with show(f"digit {digit} seed {seed} {step.name}") as tell:
                 step.execute(params, tell)
-        vectors = {m: TaskVector.load(out(params) / "vectors" / f"{m}.safetensors") for m in methods}
-        found = read_json(out(params) / "strength.json")["vectors"] if search else {}
-    base, judge = Digits.load(model).metered(Meter()), CnnJudge.load(model / JUDGE)
+        vector = TaskVector.load(params.out / f"{made}.safetensors")
+        found = read_json(params.out / "strength.json") if search else {}
+    base = Digits.load(model).metered(Meter())
     # A seed of its own: what scores shares no noise with what tuned.
-    examined = Examined(base, judge, digit, params.digits.sampling, 1000 + seed)
-    return DigitCase(params, vectors, found, examined)
+    examined = Examined(base, built("judge", judge).open(), CLASSES[digit], params.sampling, 1000 + seed)
+    return DigitCase(params, vector, found, examined)
 
 
-def _steps(*, search: bool) -> Iterator[Step]:
-    yield digit_vectors.STEP
-    if search:
-        yield digit_strength.STEP
+def _until(params: Params, last: str) -> Iterator[Any]:
+    for step in chosen(params):
+        yield step
+        if step.name == last:
+            return
+
+
+def together(bounds: Sequence[Bound]) -> Bound:
+    """All counts in one."""
+    return Bound(sum(b.successes for b in bounds), sum(b.trials for b in bounds))

@@ -8,7 +8,7 @@ drawn and its cost is scaled up; the worst input is then not compared.
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,15 +16,15 @@ from torch import Tensor
 
 from tverase.judges.base import Judge, shows
 from tverase.models.base import Meter
-from tverase.models.digits import CLASSES, Digits
+from tverase.models.build import scheduler
+from tverase.models.digits import Digits
 from tverase.progress import Progress
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.spaces.sphere import nearest, one_sided_grid
-from tverase.unconditional import Examined
 
 from . import say
-from ._digits import digit_case
+from ._digits import Examined, digit_case
 
 GOAL, IMAGES, STEPS = 100, 10, 400
 
@@ -36,7 +36,7 @@ class Ancestral(Digits):
         """A fresh DDPM scheduler on the same noise schedule."""
         from diffusers import DDPMScheduler
 
-        fresh = DDPMScheduler.from_config(self.noise.schedule.config, variance_type="fixed_small", clip_sample=False)
+        fresh = DDPMScheduler.from_config(scheduler().config, variance_type="fixed_small", clip_sample=False)
         fresh.set_timesteps(steps)
         return fresh
 
@@ -52,7 +52,7 @@ class Verdict:
 
 
 def main() -> None:
-    """Both procedures on the base model and on the re-steered one, in one run."""
+    """Both procedures on the base model or on the re-steered one, in one run."""
     from tasks._show import show
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -62,11 +62,11 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the original's inputs that are drawn")
     parser.add_argument("--models", nargs="+", choices=("base", "resteer"), default=["base"])
     args = parser.parse_args()
-    case = digit_case(args.digit, 0, ("random", "resteer"), search=False)
+    case = digit_case(args.digit, 0, "eraser={kind: resteer}", search=False)
     rows = {}
     for name in args.models:
-        examined = case.examined if name == "base" else case.edited("resteer", 1.0)
-        ours = by_ours(examined, case.params.digits.unconditional.halving, args.complexity)
+        examined = case.examined if name == "base" else case.edited(1.0)
+        ours = by_ours(examined, args.complexity)
         with show(name) as tell:
             theirs = by_original(examined, args.complexity, args.seeds, args.share, tell)
         rows[name] = compared(ours, theirs, examined.model.codes, whole=args.share >= 1)
@@ -83,10 +83,10 @@ def main() -> None:
     )
 
 
-def by_ours(examined: Examined, halving: Any, complexity: int) -> Verdict:
+def by_ours(examined: Examined, complexity: int) -> Verdict:
     """Successive halving on the symmetric grid, scored on fresh images."""
     started, meter = time.monotonic(), Meter()
-    found = examined.with_model(examined.model.metered(meter)).at_complexity(complexity, halving)
+    found = replace(examined, model=examined.model.metered(meter)).worst(complexity)
     return Verdict(found.point, found.found.rate, meter.evaluations, time.monotonic() - started)
 
 
@@ -111,9 +111,9 @@ def by_original(examined: Examined, complexity: int, seeds: int, share: float, t
     return Verdict(best, score, round(scale * meter.evaluations), scale * (time.monotonic() - started))
 
 
-def _seen(judge: Judge, images: Tensor, digit: int) -> int:
+def _seen(judge: Judge, images: Tensor, digit: str) -> int:
     """The judge looks at one image at a time."""
-    return sum(int(shows(judge, image[None], CLASSES[digit])[0]) for image in images)
+    return sum(int(shows(judge, image[None], digit)[0]) for image in images)
 
 
 def compared(ours: Verdict, theirs: Verdict, codes: Tensor, *, whole: bool) -> dict[str, Any]:

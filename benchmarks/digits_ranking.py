@@ -8,12 +8,11 @@ import argparse
 import itertools
 
 from tverase.bounds import Bound
-from tverase.unconditional import together
 
 from . import say
-from ._digits import DigitCase, digit_case
+from ._digits import digit_case, together
 
-VECTOR, METHODS = ("random",), ("random", "resteer")
+PLAIN, RESTEER = "repair.steps=0", "eraser={kind: resteer}"
 ORDER = ("base", "resteer", "random")
 
 
@@ -27,14 +26,13 @@ def main() -> None:
     found: dict[str, list[Bound]] = {name: [] for name in ORDER}
     skipped = []
     for digit in args.digits:
-        alpha = digit_case(digit, 0, VECTOR, search=True).picked("random")  # as benchmarks.digits_strength has it
+        alpha = digit_case(digit, 0, PLAIN, search=True).picked  # as benchmarks.digits_strength has it
         if alpha is None:
             skipped.append(digit)
             print(f"digit {digit}: no strength erases it", flush=True)
             continue
         for seed in args.seeds:
-            case = digit_case(digit, seed, METHODS, search=False)
-            for name, bound in worst_of(case, alpha, args.complexity).items():
+            for name, bound in worst_of(digit, seed, alpha, args.complexity).items():
                 found[name].append(bound)
             rates = ", ".join(f"{name} {bounds[-1].rate:.0%}" for name, bounds in found.items())
             print(f"digit {digit} seed {seed}, alpha {alpha:g}: {rates}", flush=True)
@@ -44,11 +42,11 @@ def main() -> None:
     say("digits_ranking", value, "base > resteer > random, intervals apart", ok=ok, skipped=skipped, **vars(args))
 
 
-def worst_of(case: DigitCase, alpha: float, complexity: int) -> dict[str, Bound]:
+def worst_of(digit: int, seed: int, alpha: float, complexity: int) -> dict[str, Bound]:
     """The worst input of the three models on fresh images."""
-    halving = case.params.digits.unconditional.halving
-    models = {"base": case.examined, "resteer": case.edited("resteer", 1.0), "random": case.edited("random", alpha)}
-    return {name: models[name].at_complexity(complexity, halving).found for name in ORDER}
+    plain, resteered = (digit_case(digit, seed, how, search=False) for how in (PLAIN, RESTEER))
+    models = {"base": plain.examined, "resteer": resteered.edited(1.0), "random": plain.edited(alpha)}
+    return {name: models[name].worst(complexity).found for name in ORDER}
 
 
 if __name__ == "__main__":

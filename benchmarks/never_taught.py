@@ -27,12 +27,12 @@ from tverase.progress import Progress
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.spaces.states import StateSpace
-from tverase.unconditional import together
 from tverase.world.scene import compose, sample_scenes
 from tverase.world.sprites import Sprites, load_sprites
 from tverase.world.vocabulary import vocabulary
 
 from . import say
+from ._digits import together
 
 STRANGE = ("amphora", "boxing-glove", "ferris-wheel", "hammer", "joystick", "wrapped-gift")
 KINDS = ("attack", "states")  # words, and all that the text encoder says of a prompt

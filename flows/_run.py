@@ -4,7 +4,6 @@ import sys
 from typing import Any
 
 from tasks._common import model_is_given
-from tasks._digits import out
 from tasks._main import quiet, require_possible
 from tasks._tracking import check_tracking
 from tverase.config import Params
@@ -41,35 +40,6 @@ def require_proved(result: dict[str, Any]) -> None:
         raise Infeasible(f"{said['why']} The report has the curve; change search_strength or erase.alpha.")
     if said["outcome"] != "erased":
         raise NotProved(f"{said['title']} ({said['outcome']}). {said['why']}")
-
-
-def digits(params: Params, force: tuple[str, ...]) -> dict[str, Any]:
-    """Run the digit experiment's flow."""
-    quiet()
-    calm()
-    answers = reach()
-    from .unconditional_safety import unconditional_safety
-
-    answers()
-    result: dict[str, Any] = unconditional_safety(params, force)
-    return {**result, "metrics": read_json(out(params) / "metrics.json")}
-
-
-def digit_summary(params: Params, result: dict[str, Any]) -> None:
-    """The worst input of each model, and what the other digits lost."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console, base = Console(highlight=False), result["metrics"]["base"]["others"]
-    console.print(f"\n[bold]digit {params.digits.digit}[/bold], the worst input of each model\n")
-    table = Table("model", "alpha", "draws it", "other digits", "loss, points", box=None, pad_edge=False)
-    for name, m in result["metrics"].items():
-        worst = f"{m['worst']:.1%} (to {m['worst_high']:.1%})"
-        table.add_row(name, f"{m['alpha']:g}", worst, f"{m['others']:.1%}", f"{100 * (base - m['others']):.1f}")
-    console.print(table)
-    console.print(
-        f"\n{_work(result['steps'])}\nreport    {result['report']}\nMLflow    run {result['run']}; `make ui` shows it"
-    )
 
 
 def _work(steps: dict[str, Any]) -> str:

@@ -100,32 +100,6 @@ def draw(
 
 
 @app.command()
-def digits(
-    digit: Annotated[
-        int | None, typer.Option(min=0, max=9, help="The digit to erase; otherwise params.yaml's.")
-    ] = None,
-    set_: Set = [],  # noqa: B006
-    force: Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step again.")] = [],  # noqa: B006
-    params: File = PARAMS,
-    as_json: AsJson = False,
-) -> None:
-    """Unconditional safety where every input can be tried: erase a digit, find the worst input of each model.
-
-    Example: tverase digits --digit 3
-    """
-    from flows import _run
-    from tasks._all import DIGIT_STEPS, require_steps
-
-    settings = _load(params, [*set_, *([f"digits.digit={digit}"] if digit is not None else [])], "")
-    require_steps(force, DIGIT_STEPS)
-    result = _run.digits(settings, tuple(force))
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        _run.digit_summary(settings, result)
-
-
-@app.command()
 def report(set_: Set = [], params: File = PARAMS, as_json: AsJson = False) -> None:  # noqa: B006
     """Write the report of the last run again, and say where it is."""
     from tasks.report import write

@@ -8,8 +8,6 @@ from tverase.errors import ConfigError, unknown
 
 from . import (
     build_vector,
-    digit_strength,
-    digit_vectors,
     erase,
     evaluate,
     finetune,
@@ -22,14 +20,14 @@ from . import (
     report,
     search_strength,
     select,
-    unconditional_safety,
 )
-from ._common import model_is_given
+from ._common import DIGITS, MODEL
 from ._step import Step
 
 STEPS: tuple[Step, ...] = (
     prepare_data.STEP,
     pretrain.STEP,
+    pretrain_digits.STEP,
     make_images.STEP,
     finetune.STEP,
     build_vector.STEP,
@@ -41,21 +39,9 @@ STEPS: tuple[Step, ...] = (
     evaluate.STEP,
     report.STEP,
 )
-MAKE_THE_MODEL = ("prepare_data", "pretrain")  # skipped when a model is given
-
-# The digit experiment: flows/unconditional_safety.py.
-DIGIT_STEPS: tuple[Step, ...] = (
-    pretrain_digits.STEP,
-    digit_vectors.STEP,
-    digit_strength.STEP,
-    unconditional_safety.STEP,
-)
-
-
-def digit_steps(params: Params) -> list[Step]:
-    """The steps of the digit experiment: a model that is given needs no training of ours."""
-    given = Path(params.digits.model) != pretrain_digits.MODEL
-    return [step for step in DIGIT_STEPS if not (given and step is pretrain_digits.STEP)]
+# The steps that make a model of ours, by its folder: a run has those of its own model.
+MAKERS: dict[Path, tuple[str, ...]] = {MODEL: ("prepare_data", "pretrain"), DIGITS: ("pretrain_digits",)}
+MAKE_THE_MODEL = tuple(name for names in MAKERS.values() for name in names)
 
 
 def require_steps(names: Iterable[str], steps: Iterable[Step] = STEPS) -> None:
@@ -67,7 +53,7 @@ def require_steps(names: Iterable[str], steps: Iterable[Step] = STEPS) -> None:
 
 
 def chosen(params: Params, start: str | None = None) -> list[Step]:
-    """The steps of a run: a model that is given needs no training of ours; what comes before `start` is believed."""
+    """The steps of a run: those that make its model, if it is ours, and the method's. What is before `start` is believed."""
     first = [step.name for step in STEPS].index(start) if start is not None else 0
-    skipped = MAKE_THE_MODEL if model_is_given(params) else ()
-    return [step for step in STEPS[first:] if step.name not in skipped]
+    others = {name for model, names in MAKERS.items() if model != Path(params.model) for name in names}
+    return [step for step in STEPS[first:] if step.name not in others]

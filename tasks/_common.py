@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 DATA = Path("data/emoji")
 MODEL, JUDGES = Path("models/emoji-sd"), Path("models/judges")  # the embedded model and its judges, shipped in git
+DIGITS = Path("models/digits")  # so is the digit model, with its judge
 CONTROL_PROMPTS = "control prompts"  # in the file's metadata: row i of latents/control was drawn by prompt i
 
 
 def model_is_given(params: "Params") -> bool:
     """Whether the base model is somebody else's, which we can open but not make."""
-    return Path(params.model) != MODEL
+    return Path(params.model) not in (MODEL, DIGITS)
 
 
 def model_path(params: "Params") -> Path:
-    """The folder of the base model, fetched first if it is a hub id. Ours is never on a hub, whatever its path looks like."""
-    return locate(params.model) if model_is_given(params) else MODEL
+    """The folder of the base model, fetched first if it is a hub id. Ours are never on a hub, whatever their paths look like."""
+    return locate(params.model) if model_is_given(params) else Path(params.model)
 
 
 def base_model(job: Job) -> Model:

@@ -13,30 +13,34 @@ from tverase.config import Params
 from tverase.errors import TveraseError
 from tverase.files import digest_of, sha256
 
-from ._all import DIGIT_STEPS, STEPS
+from ._all import STEPS
 from ._record import Record
 from ._step import STATE
 
 CACHE = Path(".dvc/cache/files/md5")
 
 STAGES = tuple(step.name for step in STEPS if step.shipped is None)
-DIGIT_STAGES = tuple(f"digits/dvc.yaml:{step.name}" for step in DIGIT_STEPS if step.shipped is None)
+MAIN = Path("params.yaml")
+# Parameters in git, and the DVC file whose stages read them.
+PIPELINES = {MAIN: Path("dvc.yaml"), Path("params/digits.yaml"): Path("digits/dvc.yaml")}
 
 
 def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], stages: Sequence[str] = STAGES) -> bool:
-    """`dvc commit` the run's stages, but only if params.yaml says what was run: DVC believes that file, not us.
+    """`dvc commit` the run's stages, but only if a file of `PIPELINES` says what was run: DVC believes it, not us.
 
     Returns whether anything was committed. Without a DVC repository, without DVC, or if just this was committed
     before and no step has made it anew since, nothing happens.
     """
     try:
-        if not Path(".dvc").is_dir() or params != Params.load(Path("params.yaml")):
+        dvc_file = _that_says(params) if Path(".dvc").is_dir() else None
+        if dvc_file is None:
             return False
         if _mark(records).exists() and all(record.reused for record in records.values()):
             return False
     except TveraseError:
         return False
-    command = [sys.executable, "-m", "dvc", "commit", "-f", *stages]
+    named = [stage if dvc_file == PIPELINES[MAIN] else f"{dvc_file}:{stage}" for stage in stages]
+    command = [sys.executable, "-m", "dvc", "commit", "-f", *named]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     with FileLock(STATE / "dvc.lock"):
         _forget_damaged(Path(output) for record in records.values() for output in record.outputs)
@@ -49,6 +53,11 @@ def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], s
     mark.parent.mkdir(exist_ok=True)
     mark.touch()
     return True
+
+
+def _that_says(params: Params) -> Path | None:
+    """The DVC file whose stages would run with just these parameters, if there is one."""
+    return next((dvc for path, dvc in PIPELINES.items() if path.exists() and params == Params.load(path)), None)
 
 
 def _forget_damaged(outputs: Iterable[Path]) -> None:
@@ -71,10 +80,10 @@ def _md5(path: Path) -> str:
 
 
 def _mark(records: Mapping[str, Record]) -> Path:
-    """A file whose name says what was committed: the steps' results, DVC's files and params.yaml, by content."""
-    files = [Path(folder) / name for folder in (".", "digits") for name in ("dvc.yaml", "dvc.lock")]
+    """A file whose name says what was committed: the steps' results, DVC's files and the parameters in git, by content."""
+    files = [path for params, dvc in PIPELINES.items() for path in (params, dvc, dvc.with_suffix(".lock"))]
     content = [
-        {str(path): sha256(path) for path in (*files, Path("params.yaml")) if path.exists()},
+        {str(path): sha256(path) for path in files if path.exists()},
         {name: [record.key, record.outputs] for name, record in records.items()},
     ]
     return STATE / "committed" / digest_of(content)

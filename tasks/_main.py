@@ -1,4 +1,4 @@
-"""How DVC runs a step: `python -m tasks.<step> [KEY=VALUE ...]`, with params.yaml and without Prefect."""
+"""How DVC runs a step: `python -m tasks.<step> [--params FILE] [KEY=VALUE ...]`, without Prefect."""
 
 import ctypes
 import sys
@@ -19,13 +19,22 @@ def main(step: Step) -> None:
     """Run `step` once and leave with its exit code; a mistake of the user's is one sentence on stderr."""
     quiet()
     with plainly():
-        params = Params.load(Path("params.yaml"), sys.argv[1:])
+        params = Params.load(*arguments(sys.argv[1:]))
         require_possible(params)
         set_threads(params)
         with show(step.name) as tell:
             record = step.execute(params, tell)
     word = "unchanged" if record.reused else f"done in {record.seconds:.0f} s"
     sys.stderr.write(f"{step.name}: {word}\n")
+
+
+def arguments(given: list[str]) -> tuple[Path, list[str]]:
+    """The file of parameters, and the overrides."""
+    if given[:1] != ["--params"]:
+        return Path("params.yaml"), given
+    if len(given) < 2:
+        raise ConfigError("--params needs a file; write --params params/digits.yaml.")
+    return Path(given[1]), given[2:]
 
 
 def require_possible(params: Params) -> None:

@@ -9,7 +9,6 @@ from tverase.config import Params
 from tverase.files import read_json
 from tverase.report.verdict import Verdict
 
-from ._digits import home, out
 from ._record import Record
 from ._tracking import Registration
 
@@ -46,19 +45,6 @@ def publish_infeasible(params: Params, records: Mapping[str, Record], report: Pa
 def _first(answer: Verdict) -> str:
     """The verdict in one line; what is not proved says so first."""
     return answer.title if answer.proved else f"{answer.outcome.capitalize()}: {answer.title}"
-
-
-def publish_digits(params: Params, records: Mapping[str, Record], report: Path) -> None:
-    """The same for the digit experiment: worst input and other digits of each model."""
-    numbers = read_json(out(params) / "metrics.json")
-    rows = "\n".join(
-        f"| {name} | {n['alpha']:g} | {n['worst']:.1%} (to {n['worst_high']:.1%}) | {n['others']:.1%} |"
-        for name, n in numbers.items()
-    )
-    head = "| model | alpha | worst input draws it | other digits drawn rightly |\n|---|---|---|---|"
-    text = f"# Digit {params.digits.digit}\n\n{head}\n{rows}"
-    create_markdown_artifact(key=f"{home(params)}-summary", markdown=text, description="The worst input of each model")
-    _steps_and_report(home(params), records, report)
 
 
 def _steps_and_report(key: str, records: Mapping[str, Record], report: Path) -> None:

@@ -1,6 +1,6 @@
 """dvc.yaml and digits/dvc.yaml, written from the steps: `python -m tasks._stages`. A test compares them with the steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,78 +10,66 @@ import tasks
 from tverase.config import Params
 from tverase.files import write_text
 
-from ._all import DIGIT_STEPS, STEPS
-from ._digits import out as digits_out
+from ._all import chosen
+from ._dvc import MAIN, PIPELINES
 from ._step import Step
 
 ROOT = Path(tasks.__file__).parents[1]
-HEAD = "# Written from the steps by `python -m tasks._stages`; edit the steps instead. Each stage runs the step that the Prefect\n# flow runs, so whichever comes second does nothing.\n"
-MAIN, DIGITS = Path("dvc.yaml"), Path("digits/dvc.yaml")
-SHARE = "share of images"
-PLOTS: list[Any] = [
-    {
-        "recovery and retain accuracy over alpha": {
-            "x": {"outputs/${name}/curve.csv": "alpha"},
-            "y": {"outputs/${name}/curve.csv": ["name", "worst", "control"]},
-            "y_label": SHARE,
-        }
-    },
-    "outputs/${name}/plots",
-]
-_DIGIT = "../outputs/digit-${digits.digit}"
-DIGIT_PLOTS: list[Any] = [
-    {
-        "worst input by complexity": {
-            "x": {f"{_DIGIT}/scores.csv": "complexity"},
-            "y": {f"{_DIGIT}/scores.csv": "rate"},
-            "y_label": SHARE,
-        }
-    },
-    {
-        "worst input and other digits over alpha": {
-            "x": {f"{_DIGIT}/curves.csv": "alpha"},
-            "y": {f"{_DIGIT}/curves.csv": ["worst_rate", "others_rate"]},
-            "y_label": SHARE,
-        }
-    },
-]
+HEAD = (
+    "# Written from the steps by `python -m tasks._stages`; edit the steps instead. Each stage runs the step that the Prefect\n"
+    "# flow runs, so whichever comes second does nothing.\n"
+)
 
 
-def pipelines(content: Mapping[str, Any]) -> dict[Path, str]:
-    """The text of both files, by path. content: of params.yaml; DVC knows no parameter that it leaves to the defaults."""
-    params = Params.parse(content)
-    main = {"stages": _stages(STEPS, params, content, {}), "plots": PLOTS}
-    digits = {
-        "vars": ["../params.yaml"],
-        "stages": _stages(DIGIT_STEPS, params, content, {"wdir": ".."}),
-        "plots": DIGIT_PLOTS,
+def pipelines(root: Path = ROOT) -> dict[Path, str]:
+    """The text of the DVC files, by path: one for each file of parameters in git."""
+    return {dvc: pipeline(params, dvc, root) for params, dvc in PIPELINES.items()}
+
+
+def pipeline(path: Path, dvc: Path, root: Path = ROOT) -> str:
+    """The stages of a run with the parameters in `path`, for a DVC file that lies at `dvc`.
+
+    What the parameters leave to their defaults is no dependency of a stage: DVC knows no parameter that is not written.
+    """
+    content = yaml.safe_load((root / path).read_text(encoding="utf-8"))
+    params = Params.parse(content, str(path))
+    up = "../" * (len(dvc.parts) - 1)
+    stages = {
+        step.name: {**({"wdir": ".."} if up else {}), **_stage(step, params, content, path)} for step in chosen(params)
     }
-    return {
-        path: HEAD + yaml.safe_dump(content, sort_keys=False, width=120)
-        for path, content in ((MAIN, main), (DIGITS, digits))
-    }
+    written = {**({"vars": [f"{up}{path.as_posix()}"]} if up else {}), "stages": stages, "plots": _plots(up)}
+    return HEAD + yaml.safe_dump(written, sort_keys=False, width=120)
 
 
-def _stages(
-    steps: Iterable[Step], params: Params, content: Mapping[str, Any], common: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {step.name: {**common, **_stage(step, params, content)} for step in steps}
+def _plots(up: str) -> list[Any]:
+    curve = f"{up}outputs/${{name}}/curve.csv"
+    return [
+        {
+            "recovery and retain accuracy over alpha": {
+                "x": {curve: "alpha"},
+                "y": {curve: ["name", "worst", "control"]},
+                "y_label": "share of images",
+            }
+        },
+        f"{up}outputs/${{name}}/plots",
+    ]
 
 
-def _stage(step: Step, params: Params, content: Mapping[str, Any]) -> dict[str, Any]:
+def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """A stage that depends on what the step's key has: source, inputs and parameters."""
     files = {} if step.shipped else step.code_files(params)
-    code = [path.relative_to(ROOT).as_posix() for path in files.values() if path.is_relative_to(ROOT)]
-    inputs = [_templated(path, params) for path in step.inputs(params).values()]
-    stage: dict[str, Any] = {"cmd": f"python -m {step.module}", "deps": sorted(set(code)) + inputs}
-    if named := [name for name in step.sections if _given(name, content)]:
-        stage["params"] = named
+    code = [file.relative_to(ROOT).as_posix() for file in files.values() if file.is_relative_to(ROOT)]
+    inputs = [_templated(file, params) for file in step.inputs(params).values()]
+    named = "" if path == MAIN else f" --params {path.as_posix()}"
+    stage: dict[str, Any] = {"cmd": f"python -m {step.module}{named}", "deps": sorted(set(code)) + inputs}
+    if sections := [name for name in step.sections if _given(name, content)]:
+        stage["params"] = sections if path == MAIN else [{path.as_posix(): sections}]
     outputs = step.outputs(params)
     # A file in git is not cached. Nothing is deleted before the step has looked at it: unchanged outputs are kept.
     how = {"cache": False, "persist": True} if step.shipped else {"persist": True}
     # What is shipped keeps its place, whatever model the parameters name.
-    place = Path.as_posix if step.shipped else lambda path: _templated(path, params)
-    stage["outs"] = [{place(path): dict(how)} for name, path in outputs.items() if name != "metrics"]
+    place = Path.as_posix if step.shipped else lambda file: _templated(file, params)
+    stage["outs"] = [{place(file): dict(how)} for name, file in outputs.items() if name != "metrics"]
     if not step.shipped:
         stage["outs"].append({_templated(step.record_path(params), params): dict(how)})
     if "metrics" in outputs:
@@ -100,12 +88,7 @@ def _given(name: str, content: Any) -> bool:
 def _templated(path: Path, params: Params) -> str:
     """A path as DVC is told: the parameters that it depends on by name."""
     text = path.as_posix()
-    places = {
-        params.out.as_posix(): "outputs/${name}",
-        digits_out(params).as_posix(): "outputs/digit-${digits.digit}",
-        Path(params.model).as_posix(): "${model}",
-        Path(params.digits.model).as_posix(): "${digits.model}",
-    }
+    places = {params.out.as_posix(): "outputs/${name}", Path(params.model).as_posix(): "${model}"}
     for place, template in places.items():
         if text == place or text.startswith(f"{place}/"):
             return template + text.removeprefix(place)
@@ -113,5 +96,5 @@ def _templated(path: Path, params: Params) -> str:
 
 
 if __name__ == "__main__":
-    for file, text in pipelines(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))).items():
+    for file, text in pipelines().items():
         write_text(file, text)

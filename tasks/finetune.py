@@ -1,11 +1,13 @@
-"""Fine-tuning on what the model drew, with the empty caption."""
+"""Fine-tuning on what the model drew, without a caption."""
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tverase.files import read_tensors, write_tensors
 from tverase.finetune import fine_tune
+from tverase.models.base import Model, repeated
 from tverase.progress import Progress
 
 from ._common import base_model, model_path
@@ -23,13 +25,23 @@ def run(job: Job) -> None:
         job.tell(Progress("no fine-tuning: build_vector runs another eraser", 1, 1))
         return
     for name, slugs in learned(job.params).items():
-        latents = torch.cat([images[f"latents/{slug}"] for slug in slugs]).to(model.device)
+        parts = [images[f"latents/{slug}"] for slug in slugs]
+        latents, captions = torch.cat(parts).to(model.device), _captions(job.params, model, slugs, parts)
         for copy, settings in job.params.finetune.each_copy(name):
             weights, checkpoint = model.weights(), job.scratch / f"{copy}.safetensors"
-            training = fine_tune(model, latents, settings, job.params.seed, f"finetune/{copy}", checkpoint)
+            training = fine_tune(model, latents, settings, job.params.seed, f"finetune/{copy}", checkpoint, captions)
             for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are theta_ft
                 job.tell(Progress(f"fine-tuning on {copy}", step, settings.steps, f"loss {loss:.3f}"))
             write_tensors(weights, job.outputs["finetuned"] / f"{copy}.safetensors")
+
+
+def _captions(params: Any, model: Model, slugs: list[str], parts: list[Tensor]) -> Tensor | None:
+    """The concept's name for each latent, if the parameters ask for it; unrelated images have no caption."""
+    names = {concept.slug: concept.names[0] for concept in params.concept_list if params.finetune.named}
+    if not names or not set(slugs) <= names.keys():
+        return None
+    rows = [repeated(model.encode([names[slug]]), len(part)) for slug, part in zip(slugs, parts, strict=True)]
+    return torch.cat(rows)
 
 
 def learned(params: Any) -> dict[str, list[str]]:

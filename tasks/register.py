@@ -1,19 +1,19 @@
 """The result in MLflow: a version that waits for a person's review, or a run alone if there is nothing to register."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from tverase.config import Params
 from tverase.files import digest_of, read_json
 from tverase.vector import TaskVector
 
 from ._all import chosen
+from ._dvc import PIPELINES
 from ._lineage import origin, resolved
 from ._record import Record
 from ._tracking import Registration, Request, record_and_register
 from .report import last_verdict
 
-LOCKS = (Path("dvc.lock"),)
+LOCKS = tuple(path.with_suffix(".lock") for path in PIPELINES.values())
 
 
 def register(params: Params, links: Mapping[str, str], records: Mapping[str, Record] | None = None) -> Registration:

@@ -85,14 +85,15 @@ def rounds_of(job: Job, model: Model, latents: Mapping[str, Tensor]) -> Learn:
     """
     params, settings = job.params, job.params.repair
 
-    attacks = attacks_of(settings.attacks)
+    attacks, judge = attacks_of(settings.attacks), judge_of(job)
 
     def learn(attacked: Model, number: int) -> Tensor:
         rows, words = [], {}
         for concept in params.concept_list:
             job.tell(Progress("attacking it", number + 1, settings.rounds, concept.name))
             rng = generator(params.seed, f"repair/{concept.name}/round {number}")
-            target = Target(attacked, model, concept, rng, owning(latents[concept.name]), params.invert)
+            known = owning(latents[concept.name]), params.invert, None, 1, judge, params.sampling
+            target = Target(attacked, model, concept, rng, *known)
             found = all_findings(attacks, target)
             points = [one.point for one in found if one.point is not None]
             if points:

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from tverase.complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
+from tverase.complexity import Certificate, Halving, Worst, authors_score, certificate, search_worst, worst_input
 from tverase.errors import ConfigError
 from tverase.rng import generator
 
@@ -80,8 +80,17 @@ def test_images_are_counted_and_few() -> None:
     coins = one_bad(0)
     worst = worst_of(coins)
     assert worst.images == coins.drawn == 256 * 2 + 64 * 4 + 16 * 8 + 4 * 16 + 60
-    assert worst.images < INPUTS * Halving().fresh / 10
+    assert worst.images < INPUTS * 60 / 10
     assert (worst.inputs, worst.found.trials, worst.searched.trials) == (INPUTS, 60, 2 + 4 + 8 + 16)
+
+
+def test_a_search_alone_draws_nothing_fresh() -> None:
+    coins, again = one_bad(0), one_bad(0)
+    alone, scored = search_worst(coins, coins.inputs, Halving(), "tests"), worst_of(again)
+    assert torch.equal(alone.point, scored.point)
+    assert (alone.seen, alone.inputs, alone.images) == (scored.searched, scored.inputs, coins.drawn)
+    assert scored.images == again.drawn == coins.drawn + 60
+    assert not any("fresh" in purpose for purpose in coins.purposes)
 
 
 def test_no_two_counts_share_noise() -> None:

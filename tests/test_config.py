@@ -64,7 +64,7 @@ def test_the_repositorys_own_file_is_valid() -> None:
         ({"finetune": {"steps": 0}}, ["finetune.steps", "greater than 0", "got 0"]),
         ({"finetune": {"steps": "many"}}, ["finetune.steps", "valid integer", "got 'many'"]),
         ({"search_strength": {"epsilon": 1.5}}, ["search_strength.epsilon", "less than 1"]),
-        ({"digits": {"pretrain": {"d": 1}}}, ["digits.pretrain.d", "greater than or equal to 2", "got 1"]),
+        ({"pretrain_digits": {"d": 1}}, ["pretrain_digits.d", "greater than or equal to 2", "got 1"]),
         ({"search_strength": {"resolution": 9}}, ["resolution 9.0 is larger than alpha_max 8.0"]),
         ({"invert": {"bins": [[0.5, 0.2]]}}, ["the bin [0.5, 0.2] is not a range"]),
         ({"finetune": 3}, ["finetune"]),

@@ -16,8 +16,9 @@ from tverase.finetune import FineTune, fine_tune
 from tverase.inversion.diverse import Invert, search
 from tverase.judges.base import NONE
 from tverase.judges.cnn import CnnJudge, JudgeNet
-from tverase.models.base import Meter
+from tverase.models.base import Meter, uncaptioned
 from tverase.models.digits import CLASSES, CODES, Digits, DigitShape, new_digits
+from tverase.models.text2image import TextToImage
 from tverase.pretrain.digits import DigitMaker, PretrainDigits, train_denoiser, train_judge
 from tverase.progress import Progress
 from tverase.rng import generator
@@ -211,27 +212,50 @@ def test_the_judge_is_a_function_of_the_seed_and_has_a_class_for_nothing(data: D
     assert judge.probabilities(data.images.expand(-1, 3, -1, -1)).shape == (20, 11)
 
 
-def tuned(model: Digits, data: DigitImages, labels: Tensor | None) -> dict[str, Tensor]:
+def tuned(model: Digits, data: DigitImages, captions: Tensor | None = None) -> dict[str, Tensor]:
     settings = FineTune(steps=3, batch=4, lr=1e-2)
-    *_, (_, weights) = fine_tune(model, model.to_latents(data.images), settings, 0, "tests/digits", labels=labels)
+    *_, (_, weights) = fine_tune(model, model.to_latents(data.images), settings, 0, "tests/digits", captions=captions)
     return dict(weights)
 
 
 def test_task_vectors_are_made_and_applied_as_ever(digits: Digits, data: DigitImages) -> None:
     base = digits.weights()
-    vector = TaskVector.between(base, tuned(digits, data, digits.codes))
+    vector = TaskVector.between(base, tuned(digits, data))
     assert vector.norm() > 0
     back = TaskVector.between(base, vector.apply(base, 1.0))
     assert torch.allclose(torch.tensor(back.dot(vector)), torch.tensor(-(vector.norm() ** 2)), rtol=1e-3)
     assert (answer(digits.with_weights(vector.apply(base, 1.0))) - answer(digits)).abs().max() > 1e-4
 
 
-def test_fine_tuning_sees_its_labels(digits: Digits, data: DigitImages) -> None:
-    """No label, one, several: three different trainings on the same images and noise."""
-    null, own, many = (tuned(digits, data, labels) for labels in (None, digits.codes[:1], digits.codes))
-    assert all(torch.equal(weight, null[key]) for key, weight in tuned(digits, data, digits.null).items())
+def test_without_a_caption_each_image_has_a_label_at_random(digits: Digits) -> None:
+    drawn = uncaptioned(digits, 2000, generator(0, "tests/digits/labels"))
+    which = (drawn[:, None] == digits.codes[None]).all(2)
+    assert (which.sum(1) == 1).all()
+    assert which.sum(0).min() > 150
+    assert torch.equal(drawn, uncaptioned(digits, 2000, generator(0, "tests/digits/labels")))
+
+
+def test_a_text_model_says_the_empty_caption_and_draws_no_random_number(pico: TextToImage) -> None:
+    rng = generator(0, "tests/digits/labels")
+    before = rng.get_state()
+    assert torch.equal(uncaptioned(pico, 3, rng), pico.null.expand(3, -1, -1))
+    assert torch.equal(rng.get_state(), before)
+
+
+def test_fine_tuning_sees_its_captions(digits: Digits, data: DigitImages) -> None:
+    """Labels at random, one label, none: three different trainings on the same images and noise."""
+    rows = [None, digits.codes[:1].expand(20, -1), digits.null.expand(20, -1)]
+    many, own, null = (tuned(digits, data, captions) for captions in rows)
     for one, other in ((null, own), (null, many), (own, many)):
         assert TaskVector.between(one, other).norm() > 1e-4
+
+
+def test_each_image_keeps_its_own_caption(digits: Digits, data: DigitImages) -> None:
+    """Images that say what they are: with the right captions the first loss is another than with those of a neighbour."""
+    right = digits.codes[data.labels]
+    one, again, other = (tuned(digits, data, captions) for captions in (right, right.clone(), right.roll(1, 0)))
+    assert all(torch.equal(weight, again[key]) for key, weight in one.items())
+    assert TaskVector.between(one, other).norm() > 1e-4
 
 
 def test_diverse_inversion_searches_the_sphere(digits: Digits, data: DigitImages) -> None:
@@ -251,7 +275,7 @@ def test_a_trial_takes_codes(digits: Digits, data: DigitImages) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         judge = CnnJudge(JudgeNet(len(CLASSES) + 1, width=8).eval(), "digit-cnn/0", (*CLASSES, NONE), 0.5)
-    vector = TaskVector.between(digits.weights(), tuned(digits, data, digits.codes))
+    vector = TaskVector.between(digits.weights(), tuned(digits, data))
     cond = {f"code {name}": digits.encode([name]) for name in CLASSES}
     inputs = Inputs(cond, {f"code {name}": digit_concept(int(name)) for name in CLASSES}, {"tune": list(cond)})
     model = replace(digits, meter=Meter())

@@ -16,7 +16,7 @@ from flows import cli
 from flows.erase import erase_concept
 from tasks import erase, make_images, search_strength
 from tasks._all import MAKE_THE_MODEL, STEPS
-from tasks._stages import pipelines
+from tasks._stages import pipeline
 from tasks._tracking import configure
 from tasks.report import write
 from tverase.config import Params
@@ -39,7 +39,7 @@ def new_project(folder: Path, params: dict[str, Any]) -> Path:
     for name in ("tasks", "tverase"):  # DVC looks at the sources as files
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    (folder / "dvc.yaml").write_text(pipelines(params)[Path("dvc.yaml")])
+    (folder / "dvc.yaml").write_text(pipeline(Path("params.yaml"), Path("dvc.yaml"), folder))
     (folder / "records").mkdir()
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     dvc(folder, "init", "-q")

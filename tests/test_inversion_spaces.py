@@ -15,7 +15,6 @@ from tverase.attacks.base import Target, owning
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.concepts import Concept
 from tverase.config import Params
-from tverase.digitrun import DigitInvert
 from tverase.errors import ConfigError
 from tverase.files import read_json
 from tverase.held import REACH, STRETCH, held, in_templates, kept, of_many_lengths
@@ -23,6 +22,7 @@ from tverase.inversion.diverse import Invert, Round, search
 from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import InversionSet
 from tverase.models.base import Meter
+from tverase.models.digits import Digits
 from tverase.models.folder import open_model
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
@@ -30,6 +30,7 @@ from tverase.spaces.cone import cosine
 from tverase.spaces.states import StateSpace
 from tverase.spaces.tokens import TokenSpace
 from tverase.world.concepts import concept
+from tverase.world.digit_concepts import digit_concept
 from tverase.world.vocabulary import vocabulary
 
 BINS = torch.tensor([[-0.2, 0.2], [0.4, 0.6], [0.95, 0.98]])
@@ -248,10 +249,20 @@ def test_what_cannot_be_searched_is_refused(settings: dict[str, Any], why: str) 
         Invert(**settings)
 
 
-@pytest.mark.parametrize("settings", [{"space": "states"}, {"tokens": 2}])
-def test_digits_have_codes_only(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=f"Input should be {'.tokens.' if 'space' in settings else 1}"):
-        DigitInvert(**settings)
+def test_digits_have_one_code_and_no_words(digits: Digits) -> None:
+    with pytest.raises(ConfigError, match="hears one code and no words"):
+        words_of(digits, digit_concept(3), Invert(tokens=2))
+
+
+@pytest.mark.parametrize("states", [False, True])
+def test_a_space_without_an_end_is_nowhere_covered(pico: TextToImage, states: bool) -> None:
+    """So that nothing is drawn for it, and what is held of a text model is what it was."""
+    space = StateSpace(pico) if states else pico.space("a {}", 2)
+    rng = generator(0, "tests/spaces/anywhere")
+    before = rng.get_state()
+    found = space.anywhere(5, rng)
+    assert found.shape == (0, len(space.anchor("bomb")))
+    assert torch.equal(rng.get_state(), before)
 
 
 @pytest.fixture(scope="module")

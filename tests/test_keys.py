@@ -13,30 +13,39 @@ import pytest
 import yaml
 
 from tasks import _stages
-from tasks._all import DIGIT_STEPS, STEPS
+from tasks._all import STEPS, chosen
 from tasks._code import closure, digests
+from tasks._dvc import PIPELINES
 from tasks._step import Step
 from tverase.config import Params
 
 ROOT = Path(__file__).parents[1]
-ALL = [*STEPS, *DIGIT_STEPS]
-MADE = [step for step in ALL if step.shipped is None]
-PARAMS = Params.load(ROOT / "params.yaml")
+RUNS = {dvc: Params.load(ROOT / path) for path, dvc in PIPELINES.items()}
+MADE = {
+    f"{dvc}:{step.name}": (step, params) for dvc, params in RUNS.items() for step in chosen(params) if not step.shipped
+}
+PARAMS = RUNS[Path("dvc.yaml")]
 
 # Run in a copy of the sources: change the meaning of one file after the other, and say whose key changes.
 EDITED = """
 import json
 from pathlib import Path
-from tasks._all import DIGIT_STEPS, STEPS
+from tasks._all import chosen
 from tasks._code import digests
+from tasks._dvc import PIPELINES
+from tasks._step import Step
 from tverase.config import Params
 from tverase.files import digest_of
 
-params = Params.load(Path("params.yaml"))
-made = [step for step in (*STEPS, *DIGIT_STEPS) if step.shipped is None]
-sources = {step.name: step.code_files(params) for step in made}
-before = {name: digests(files) for name, files in sources.items()}
-assert all(step.code_key(params) == digest_of(before[step.name]) for step in made)
+sources, before = {}, {}
+for path, dvc in PIPELINES.items():
+    params = Params.load(path)
+    for step in chosen(params):
+        if step.shipped is None:
+            name = f"{dvc}:{step.name}"
+            sources[name] = step.code_files(params)
+            before[name] = digests(sources[name])
+            assert step.code_key(params) == digest_of(before[name])
 changed = {}
 for path in sorted({path for files in sources.values() for path in files.values()}):
     whole = path.read_bytes()
@@ -57,9 +66,9 @@ print(json.dumps(ours))
 
 
 def stages() -> dict[str, Any]:
-    """The stages of both files."""
-    files = [yaml.safe_load((ROOT / path).read_text()) for path in (_stages.MAIN, _stages.DIGITS)]
-    return {name: stage for file in files for name, stage in file["stages"].items()}
+    """The stages of all DVC files, by file and name."""
+    files = {dvc: yaml.safe_load((ROOT / dvc).read_text()) for dvc in RUNS}
+    return {f"{dvc}:{name}": stage for dvc, file in files.items() for name, stage in file["stages"].items()}
 
 
 @cache
@@ -71,7 +80,9 @@ def edited() -> dict[str, list[str]]:
         folder = Path(name).resolve()
         for part in ("tasks", "tverase"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "params.yaml", folder)
+        for path in PIPELINES:
+            (folder / path).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / path, folder / path)
         for shipped in ("models", "data"):
             (folder / shipped).symlink_to(ROOT / shipped)
         environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -83,7 +94,7 @@ def edited() -> dict[str, list[str]]:
 
 
 def test_the_stages_are_those_that_the_steps_say() -> None:
-    for path, text in _stages.pipelines(yaml.safe_load((ROOT / "params.yaml").read_text())).items():
+    for path, text in _stages.pipelines().items():
         assert (ROOT / path).read_text() == text, f"{path} is old: `python -m tasks._stages`"
 
 
@@ -92,7 +103,7 @@ def test_every_file_changes_the_keys_of_just_the_stages_that_name_it() -> None:
     depends = {name: set(stage.get("deps", ())) for name, stage in stages().items()}
     assert len(edited()) > 80
     for path, names in edited().items():
-        assert set(names) == {step.name for step in MADE if path in depends[step.name]}, path
+        assert set(names) == {name for name in MADE if path in depends[name]}, path
 
 
 @pytest.mark.parametrize(
@@ -104,23 +115,40 @@ def test_every_file_changes_the_keys_of_just_the_stages_that_name_it() -> None:
         ("tverase/report/report.html.j2", {"report"}, {"evaluate", "make_images"}),
         ("tverase/bounds.py", {"search_strength", "evaluate"}, {"finetune"}),
         ("tverase/models/text2image.py", {"make_images", "finetune", "erase"}, {"report"}),
+        ("tverase/attacks/worst_input.py", set(), {"evaluate", "repair"}),
     ],
 )
 def test_who_depends_on_what(path: str, some: set[str], others: set[str]) -> None:
-    assert some <= set(edited()[path])
-    assert not others & set(edited()[path])
+    changed = {name.partition(":")[2] for name in edited()[path] if name.startswith("dvc.yaml:")}
+    assert some <= changed
+    assert not others & changed
 
 
-@pytest.mark.parametrize("step", MADE, ids=lambda step: step.name)
-def test_what_python_imports_is_in_the_key(step: Step) -> None:
+@pytest.mark.parametrize(
+    ("path", "some", "others"),
+    [
+        ("tverase/attacks/worst_input.py", {"evaluate"}, {"make_images", "repair", "search_strength"}),
+        ("tverase/models/digits_folder.py", {"make_images", "finetune", "erase", "evaluate"}, {"report"}),
+        ("tverase/models/stable_diffusion_3.py", set(), {"make_images", "erase", "evaluate"}),
+    ],
+)
+def test_who_depends_on_what_among_the_digits(path: str, some: set[str], others: set[str]) -> None:
+    changed = {name.partition(":")[2] for name in edited().get(path, ()) if name.startswith("digits/dvc.yaml:")}
+    assert some <= changed
+    assert not others & changed
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name.startswith("dvc.yaml:")])
+def test_what_python_imports_is_in_the_key(name: str) -> None:
     """The syntax tree is held against what an interpreter really loads."""
+    step, params = MADE[name]
     command = [sys.executable, "-c", IMPORTED, step.module]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    missing = set(json.loads(run.stdout)) - set(step.code_files(PARAMS))
+    missing = set(json.loads(run.stdout)) - set(step.code_files(params))
     assert not missing
 
 
-@pytest.mark.parametrize("step", [step for step in ALL if step.shipped is not None], ids=lambda step: step.name)
+@pytest.mark.parametrize("step", [step for step in STEPS if step.shipped is not None], ids=lambda step: step.name)
 def test_what_is_shipped_is_what_its_record_says(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert step.current(PARAMS)

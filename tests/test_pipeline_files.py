@@ -12,9 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tasks._all import DIGIT_STEPS, STEPS
-from tasks._dvc import DIGIT_STAGES, STAGES
-from tasks._step import Step
+from tasks._all import STEPS, chosen
+from tasks._dvc import MAIN, PIPELINES, STAGES, _that_says
 from tverase.config import Params
 
 ROOT = Path(__file__).parents[1]
@@ -25,23 +24,25 @@ def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-@pytest.fixture
-def params() -> Params:
-    return Params.load(Path("params.yaml"))
+@pytest.fixture(params=PIPELINES, ids=str)
+def path(request: pytest.FixtureRequest) -> Path:
+    """A file of parameters in git."""
+    found: Path = request.param
+    return found
 
 
 @pytest.fixture
-def pipeline(params: Params) -> dict[str, Any]:
-    """dvc.yaml with its names filled in."""
-    return filled("dvc.yaml", params)
+def params(path: Path) -> Params:
+    return Params.load(path)
 
 
-def filled(path: str, params: Params) -> dict[str, Any]:
-    """A file of stages with its names filled in."""
-    text = Path(path).read_text()
-    for key in ("name", "model", "judges", "digits.digit", "digits.model"):
+@pytest.fixture
+def stages(path: Path, params: Params) -> dict[str, Any]:
+    """The stages that read it, with their names filled in."""
+    text = PIPELINES[path].read_text()
+    for key in ("name", "model"):
         text = text.replace("${" + key + "}", str(params.section(key)))
-    content: dict[str, Any] = yaml.safe_load(text)
+    content: dict[str, Any] = yaml.safe_load(text)["stages"]
     return content
 
 
@@ -50,47 +51,61 @@ def paths(items: list[Any]) -> set[str]:
     return {next(iter(item)) if isinstance(item, dict) else item for item in items}
 
 
-def test_every_step_is_a_stage_and_every_stage_a_step(pipeline: dict[str, Any]) -> None:
-    assert list(pipeline["stages"]) == [step.name for step in STEPS]
-    assert set(STAGES) == {step.name for step in STEPS if step.shipped is None}
+def watched(stage: dict[str, Any], path: Path) -> set[str]:
+    """The parameters of a stage."""
+    named = stage.get("params", [])
+    return set(named) if path == MAIN else {name for files in named for name in files[str(path)]}
 
 
-def test_so_it_is_with_the_digits(params: Params) -> None:
-    assert list(filled("digits/dvc.yaml", params)["stages"]) == [step.name for step in DIGIT_STEPS]
-    mine = [f"digits/dvc.yaml:{step.name}" for step in DIGIT_STEPS if step.shipped is None]
-    assert list(DIGIT_STAGES) == mine
+def test_every_step_of_a_run_is_a_stage_and_every_stage_a_step(stages: dict[str, Any], params: Params) -> None:
+    assert list(stages) == [step.name for step in chosen(params)]
+    assert set(STAGES) >= {step.name for step in chosen(params) if step.shipped is None}
 
 
-@pytest.mark.parametrize("step", [*STEPS, *DIGIT_STEPS], ids=lambda step: step.name)
-def test_a_stage_says_what_its_step_does(step: Step, params: Params) -> None:
-    stage = filled("digits/dvc.yaml" if step in DIGIT_STEPS else "dvc.yaml", params)["stages"][step.name]
-    assert stage["cmd"] == f"python -m tasks.{step.name}"
-    deps = paths(stage["deps"])
-    assert f"tasks/{step.name}.py" in deps
-    assert {str(path) for path in step.inputs(params).values()} <= deps
-    assert {str(path.relative_to(ROOT)) for path in step.code_files()} <= deps
-    assert set(stage.get("params", [])) == set(step.sections) - {"prepare_data"}
-    outs = paths(stage.get("outs", [])) | paths(stage.get("metrics", []))
-    assert outs == {str(path) for path in step.outputs(params).values()}
+def test_every_step_is_a_stage_somewhere() -> None:
+    assert {step.name for path in PIPELINES for step in chosen(Params.load(path))} == {step.name for step in STEPS}
 
 
-def test_params_yaml_spells_out_what_dvc_watches(pipeline: dict[str, Any]) -> None:
-    written = yaml.safe_load(Path("params.yaml").read_text())
-    watched = {name for stage in pipeline["stages"].values() for name in stage.get("params", [])}
-    assert watched <= set(written), "dvc cannot watch a section that params.yaml does not have"
+def test_a_stage_says_what_its_step_does(stages: dict[str, Any], params: Params, path: Path) -> None:
+    written = yaml.safe_load(path.read_text())
+    for step in chosen(params):
+        stage = stages[step.name]
+        assert stage["cmd"] == f"python -m tasks.{step.name}" + ("" if path == MAIN else f" --params {path}")
+        deps = paths(stage["deps"])
+        assert {str(found) for found in step.inputs(params).values()} <= deps
+        if step.shipped is None:
+            assert f"tasks/{step.name}.py" in deps
+            assert {str(found.relative_to(ROOT)) for found in step.code_files(params).values()} <= deps
+        assert watched(stage, path) == set(step.sections) & set(written)
+        outs = paths(stage.get("outs", [])) | paths(stage.get("metrics", []))
+        record = set() if step.shipped else {str(step.record_path(params))}
+        assert outs == {str(found) for found in step.outputs(params).values()} | record
+
+
+def test_the_parameters_spell_out_what_a_person_would_change(path: Path) -> None:
+    """DVC watches what is written: each section that a step reads, but those that nobody has to change."""
+    written = set(yaml.safe_load(path.read_text()))
+    read = {name for step in chosen(Params.load(path)) for name in step.sections}
+    assert read - written <= {"prepare_data"}
+
+
+def test_dvc_is_told_of_a_run_with_just_these_parameters(path: Path, params: Params) -> None:
+    assert _that_says(params) == PIPELINES[path]
+    assert _that_says(params.model_copy(update={"seed": 7})) is None
 
 
 def test_what_is_shipped_is_what_its_record_says(params: Params) -> None:
-    for step in (*STEPS, *DIGIT_STEPS):
+    for step in chosen(params):
         if step.shipped is not None:
             assert step.current(params), f"{step.name} would run on a fresh clone"
 
 
 def test_dvc_would_not_make_again_what_is_shipped() -> None:
-    shipped = [step.name for step in STEPS if step.shipped is not None]
+    runs = {dvc: chosen(Params.load(path)) for path, dvc in PIPELINES.items()}
+    shipped = [f"{dvc}:{step.name}" for dvc, steps in runs.items() for step in steps if step.shipped is not None]
     command = [sys.executable, "-m", "dvc", "status", *shipped]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "up to date" in run.stdout, "`dvc commit -f prepare_data pretrain`, and commit dvc.lock:\n" + run.stdout
+    assert "up to date" in run.stdout, f"`dvc commit -f {' '.join(shipped)}`, and commit the locks:\n{run.stdout}"
 
 
 def test_the_lock_satisfies_the_project() -> None:

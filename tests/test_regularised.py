@@ -13,17 +13,14 @@ from tasks import build_vector, finetune, make_images
 from tverase import finetune as finetuning
 from tverase.anchor import Anchor
 from tverase.config import Params
-from tverase.digitrun import DigitFineTune, Vectors, make_vectors
 from tverase.dropout import dropping
 from tverase.errors import ConfigError
 from tverase.files import read_tensors, sha256
 from tverase.finetune import FineTune, fine_tune
 from tverase.losses import denoising_loss, random_timesteps
 from tverase.models.base import repeated
-from tverase.models.digits import Digits
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
-from tverase.sampling import Sampling
 from tverase.training import Training, warm_average
 from tverase.vector import StateDict, TaskVector
 from tverase.vectors.agreement import agree
@@ -279,19 +276,3 @@ def test_mistakes_are_named(section: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Params.parse({"finetune": section})
     assert said in str(caught.value)
-
-
-def test_digits_have_copies_and_neither_control_nor_company(digits: Digits) -> None:
-    def vector(copies: int) -> TaskVector:
-        how = DigitFineTune(steps=2, batch=2, lr=1e-3, copies=copies)
-        settings = Vectors(methods=("random",), images=3, anything=10, finetune=how)
-        return make_vectors(digits, 3, settings, Sampling(steps=1, guidance=1.0), 0)["random"]
-
-    alone, merged = flat(vector(1).delta), flat(vector(2).delta)
-    assert (alone != 0).float().mean() > 0.9
-    kept = merged != 0
-    assert 0.3 < kept.float().mean() < 0.9
-    assert torch.equal(merged[kept].sign(), alone[kept].sign())
-    for refused in ({"control": True}, {"joint": True}):
-        with pytest.raises(ConfigError, match=next(iter(refused))):
-            Params.parse({"digits": {"vectors": {"finetune": refused}}})

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from tverase.errors import ConfigError
+from tverase.held import held
+from tverase.inversion.diverse import Invert
+from tverase.models.digits import Digits
 from tverase.rng import generator
 from tverase.spaces import cone
 from tverase.spaces.sphere import Sphere, grid, nearest, one_sided_grid, spread_codes
+from tverase.world.digit_concepts import digit_concept
 
 SIZES = [(d, n) for d in (2, 3, 4) for n in (2, 3, 4, 5)]
 
@@ -124,7 +128,7 @@ def test_the_space_of_inputs() -> None:
 @pytest.mark.parametrize("angle", [0.1, 0.4, 1.5])
 def test_near_is_at_that_angle(angle: float) -> None:
     space = Sphere(spread_codes(10, 4))
-    points = space.uniform(500, generator(0, "tests/near"))
+    points = space.anywhere(500, generator(0, "tests/near"))
     turned = space.near(3 * points, angle, generator(0, "tests/turns"))
     assert torch.allclose(turned.norm(dim=1), torch.ones(500), atol=1e-5)
     assert torch.allclose((turned * points).sum(1), torch.full((500,), math.cos(angle)), atol=1e-4)
@@ -132,7 +136,7 @@ def test_near_is_at_that_angle(angle: float) -> None:
 
 
 def test_uniform_points_prefer_no_direction() -> None:
-    points = Sphere(spread_codes(10, 4)).uniform(20_000, generator(0, "tests/sphere/uniform"))
+    points = Sphere(spread_codes(10, 4)).anywhere(20_000, generator(0, "tests/sphere/uniform"))
     assert torch.allclose(points.norm(dim=1), torch.ones(len(points)), atol=1e-5)
     assert points.mean(0).abs().max() < 0.02  # six standard errors or so
     assert torch.allclose(points.T @ points / len(points), torch.eye(4) / 4, atol=0.02)
@@ -142,3 +146,20 @@ def test_uniform_points_prefer_no_direction() -> None:
 def test_digits_that_there_are_not(name: str) -> None:
     with pytest.raises(ConfigError, match="there are 0 to 9"):
         Sphere(spread_codes(10, 4, steps=1)).anchor(name)
+
+
+def test_what_a_repair_holds_of_a_digit_is_everywhere(digits: Digits) -> None:
+    """Its own code, the embeddings that were found, directions on its side, and directions all over the sphere."""
+    found, how = digits.space().anywhere(2, generator(0, "tests/sphere/found")), Invert(template="{}")
+    rows = held(digits, digit_concept(3), found, how, 1000, generator(0, "tests/sphere/held"))
+    own, learned, near, anywhere = rows.split(1000)
+    code = digits.codes[3]
+    assert torch.allclose(own, code.expand(1000, -1))
+    assert {tuple(row) for row in learned.round(decimals=4).tolist()} == {
+        tuple(r) for r in found.round(decimals=4).tolist()
+    }
+    assert 0.19 < (near @ code).min() < 0.25
+    assert (near @ code).max() > 0.95
+    assert torch.allclose(anywhere.norm(dim=1), torch.ones(1000), atol=1e-5)
+    assert anywhere.mean(0).norm() < 0.1
+    assert 0.45 < (anywhere @ code < 0).float().mean() < 0.55

@@ -34,7 +34,8 @@ def learner(
             model = trial.at(share * alpha)
             for concept in concepts:
                 rng = generator(trial.seed, f"{trial.purpose}/{concept.name}/adaptive {number}/{share:g}")
-                target = Target(model, trial.model, concept, rng, owning(latents[concept.name]), settings)
+                known = owning(latents[concept.name]), settings, None, 1, trial.judge, trial.sampling
+                target = Target(model, trial.model, concept, rng, *known)
                 for word, found in enumerate(all_findings(attacks, target)):
                     name = f"{concept.slug}{LEARNED}{number}/{share:g}/{word}"
                     trial.inputs.cond[name], trial.inputs.concept[name] = found.cond, concept

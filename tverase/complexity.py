@@ -28,22 +28,20 @@ class Halving(Settings):
     first: PositiveInt = 2  # images of every input
     keep: float = Field(default=0.25, gt=0, lt=1)  # share that goes on to the next round, which has twice the images
     finalists: PositiveInt = 4  # at least so many go on, and the last round has so many
-    fresh: PositiveInt = 60  # images on which the worst input is scored
 
 
 @dataclass(frozen=True)
-class Worst:
-    """The worst input found (d,), how often it draws the concept on fresh images, and what the search cost."""
+class Searched:
+    """The input that was chosen (d,), its count in the search, which is flattered by the choice, and what the search cost."""
 
     point: Tensor
-    found: Bound
-    searched: Bound  # its count in the search, which is biased upwards by having been chosen
+    seen: Bound
     inputs: int
     images: int
 
 
-def worst_input(count: Count, inputs: Tensor, settings: Halving, purpose: str) -> Worst:
-    """The input (of K, d) that draws the concept most, by successive halving, scored on fresh images."""
+def search_worst(count: Count, inputs: Tensor, settings: Halving, purpose: str) -> Searched:
+    """The input (of K, d) that draws the concept most, by successive halving."""
     if len(inputs) == 0:
         raise ConfigError("there are no inputs to find the worst of.")
     hits, drawn, spent = torch.zeros(len(inputs), dtype=torch.long), torch.zeros(len(inputs), dtype=torch.long), 0
@@ -60,8 +58,25 @@ def worst_input(count: Count, inputs: Tensor, settings: Halving, purpose: str) -
         left = left[order[: max(settings.finalists, fewer)]]
         images, round_ = 2 * images, round_ + 1
     best = int(left[order[0]])
-    found = Bound(int(count(inputs[best : best + 1], settings.fresh, f"{purpose}/fresh")[0]), settings.fresh)
-    return Worst(inputs[best], found, Bound(int(hits[best]), int(drawn[best])), len(inputs), spent + settings.fresh)
+    return Searched(inputs[best], Bound(int(hits[best]), int(drawn[best])), len(inputs), spent)
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst input found (d,), how often it draws the concept on fresh images, and what search and score cost."""
+
+    point: Tensor
+    found: Bound
+    searched: Bound
+    inputs: int
+    images: int
+
+
+def worst_input(count: Count, inputs: Tensor, settings: Halving, purpose: str, fresh: int = 60) -> Worst:
+    """What `search_worst` finds, scored on `fresh` images."""
+    best = search_worst(count, inputs, settings, purpose)
+    found = Bound(int(count(best.point[None], fresh, f"{purpose}/fresh")[0]), fresh)
+    return Worst(best.point, found, best.seen, best.inputs, best.images + fresh)
 
 
 def authors_score(count: Count, inputs: Tensor, purpose: str, images: int = 10, seeds: int = 2) -> float:

@@ -10,10 +10,10 @@ from .build import BuildVector
 from .concepts import Concept, run_name
 from .concepts.resolve import Resolved, resolve_all, suggestion
 from .defences import named
-from .digitrun import DigitRun
 from .errors import ConfigError, unknown
 from .finetune import FineTune
 from .inversion.diverse import Invert
+from .pretrain.digits import PretrainDigits
 from .pretrain.emoji import Pretrain
 from .registry import built
 from .repair import Repair
@@ -131,6 +131,7 @@ class Params(Settings):
     sampling: Sampling = Sampling()
     prepare_data: PrepareData = PrepareData()
     pretrain: Pretrain = Pretrain()
+    pretrain_digits: PretrainDigits = PretrainDigits()
     make_images: MakeImages = MakeImages()
     finetune: FineTune = FineTune()
     build_vector: BuildVector = BuildVector()
@@ -141,7 +142,6 @@ class Params(Settings):
     erase: Erase = Erase()
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default=Register(), alias="register")
-    digits: DigitRun = DigitRun()
     runtime: Runtime = Runtime()
 
     @model_validator(mode="before")
@@ -206,7 +206,7 @@ class Params(Settings):
         return Path("outputs") / self.name
 
     def section(self, name: str) -> Any:
-        """One section, or one value (`digits.invert`), by the name that it has in params.yaml."""
+        """One section, or one value (`finetune.steps`), by the name that it has in params.yaml."""
         value: Any = self
         name = {"judge": "judge_spec"}.get(name, name)  # the concept's, where the parameters leave it out
         for part in name.split("."):

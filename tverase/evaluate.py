@@ -140,7 +140,7 @@ class Examiner:
             yield from self._adaptive(concept, tried, budget)
             return
         for found in tried.attack.run(self._target(concept, tried, budget, self.base)):
-            cond = found.cond if found.text else in_turn(found.cond, budget.each)
+            cond = found.cond if found.text or len(found.cond) > 1 else in_turn(found.cond, budget.each)
             yield self.row(concept, found.kind or tried.label, found.name, cond)
 
     def _target(self, concept: Concept, tried: Tried, budget: Budget, model: Model) -> Target:
@@ -152,7 +152,8 @@ class Examiner:
             return draw_latents(self.base, self.base.encode(names), rng, self.sampling)
 
         rng = generator(self.seed, purpose)
-        return Target(model, self.base, concept, rng, owned, budget.how, budget.found, budget.images)
+        known = budget.how, budget.found, budget.images, self.judge, self.sampling
+        return Target(model, self.base, concept, rng, owned, *known)
 
     def _adaptive(self, concept: Concept, tried: Tried, budget: Budget) -> Iterator[Row]:
         """One row for each finding: those against the base model drawn by it, those against the erased model by that.

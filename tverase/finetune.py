@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .dropout import dropping
 from .losses import denoising_loss, random_timesteps
-from .models.base import Model, repeated
+from .models.base import Model, uncaptioned
 from .rng import generator
 from .settings import Settings
 from .training import Training, warm_average
@@ -28,6 +28,8 @@ class FineTune(Settings):
     l1: NonNegativeFloat = 0.0  # of theta - theta_0, in steps of the optimiser: at 1 hardly a weight moves
     dropout: float = Field(default=0.0, ge=0, lt=1)
     average: float = 0.9999  # limit of the decay of the running average of the weights
+    # Under the concept's first name instead of without a caption: a vector that depends on its input, for comparison.
+    named: bool = False
     control: bool = False  # also fine-tune on unrelated images, for build_vector.subtract_control
     # One fine-tune on the images of all concepts, about as long as one concept's; false: one each, whose vectors are combined
     # (`build_vector.combine`), and whose sum is a ruin long before it erases.
@@ -61,18 +63,17 @@ def fine_tune(
     seed: int,
     purpose: str,
     checkpoint: Path | None = None,
-    labels: Tensor | None = None,
+    captions: Tensor | None = None,
 ) -> Iterator[tuple[float, StateDict]]:
     """Yields (loss, averaged weights so far) after each step; the last weights are theta_ft.
 
-    latents (N, ...) of images that show the concept. The caption is empty; with `labels` (M, ...) each sample gets one of
-    these conditionings at random instead (the digits of Pham et al. have no empty caption). With `checkpoint` it resumes
-    exactly.
+    latents (N, ...) of images that show the concept. They have no caption (`uncaptioned`), or row i has the conditioning i
+    of `captions` (N, ...). With `checkpoint` it resumes exactly.
     """
     training = Training.of(model.weights(), decay=settings.weight_decay, l1=settings.l1)
     training.go_on(checkpoint)
     student = model.with_weights(training.parameters)
-    process, captions = model.noise, model.null if labels is None else labels
+    process = model.noise
     if training.step >= settings.steps:
         yield 0.0, training.result()
     while training.step < settings.steps:
@@ -81,10 +82,7 @@ def fine_tune(
         clean = latents[which]
         noise = torch.randn(clean.shape, generator=rng).to(clean.device)
         timesteps = random_timesteps(settings.batch, process.timesteps, rng).to(clean.device)
-        if len(captions) > 1:
-            cond = captions[torch.randint(len(captions), (settings.batch,), generator=rng)]
-        else:
-            cond = repeated(captions, settings.batch)
+        cond = uncaptioned(model, settings.batch, rng) if captions is None else captions[which]
         with dropping(model, settings.dropout, generator(seed, f"{purpose}/{training.step}/dropout")):
             losses = denoising_loss(student.denoise, process, clean, cond, timesteps, noise)
         loss = (losses * process.weight(timesteps)).mean()

@@ -15,10 +15,11 @@ REACH, STRETCH = 12.0, (0.8, 1.6)
 
 
 def held(model: Model, concept: Concept, points: Tensor, settings: Invert, count: int, rng: torch.Generator) -> Tensor:
-    """Inputs that have to stay away (3 * count, T, D), known before the repair begins.
+    """Inputs that have to stay away (`count` of each kind, T, D), known before the repair begins.
 
     Names and compositions that tune; the embeddings `points` (K, E) that tune, in many templates; random embeddings on
-    the concept's side, where its own is nearer than a stranger's, of every length. The space is that of the `settings`.
+    the concept's side, where its own is nearer than a stranger's, of every length; points of the whole space, if it can be
+    covered. The space is that of the `settings`.
     """
     kinds = [model.encode([*concept.names[:NAMES], *concept.tuning])]
     if len(points):
@@ -27,6 +28,8 @@ def held(model: Model, concept: Concept, points: Tensor, settings: Invert, count
     cosine = 0.2 + 0.79 * torch.rand(count, generator=rng)
     random = space.start(space.anchor(concept.noun), cosine, cosine, rng)
     kinds.append(space.cond(space.stretched(random, REACH ** torch.rand(count, 1, generator=rng))).detach())
+    if len(anywhere := space.anywhere(count, rng)):
+        kinds.append(space.cond(anywhere).detach())
     return torch.cat([in_turn(kind, count) for kind in kinds])
 
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from ..concepts import Concept
 from ..inversion.diverse import Invert
 from ..inversion.sets import InversionSet
+from ..judges.base import Judge
 from ..models.base import Conditioning, Model
+from ..sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Target:
     model: the erased model, the base model for the positive control, or anything between them. base: has the concept and the
     encoder. owned(count): latents (count, ...) of images of the concept, drawn by the base model with noise of this attack's
     own. found: Diverse Inversion embeddings that tuned nothing. budget: conditionings of a finding that is a list of prompts.
+    judge, sampling: for attacks that draw with the model and count what they see.
     """
 
     model: Model
@@ -30,13 +33,15 @@ class Target:
     how: Invert = field(default_factory=Invert)  # template, tokens and space of the embeddings
     found: InversionSet | None = None
     budget: int = 1
+    judge: Judge | None = None
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
     """An input that an attack offers. Whether it draws the concept is counted by others, on both models.
 
-    cond: one conditioning (1, ...), or the budget's number of them that are drawn once each. kind: the input kind, where it is
+    cond: one conditioning (1, ...), or several that are drawn once each. kind: the input kind, where it is
     not the attack's own name. text: the prompts behind it, if there are any. point: its place in the target's space of embeddings
     (E,), if it has one; hardening varies it.
     """

@@ -1,4 +1,4 @@
-"""A small convolutional judge for 32-pixel images, trained by `pretrain/judges.py`."""
+"""A small convolutional network for 32-pixel images in one file, trained by `pretrain/judges.py`."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from ..errors import ModelError
 from ..files import read_tensors, write_tensors
-from .base import FirstChoice
+from ..settings import Settings
+from .base import FirstChoice, Judge
 
 BATCH = 512
 
@@ -83,3 +84,20 @@ class CnnJudge(FirstChoice):
             return cls(net.eval().requires_grad_(False), about["name"], classes, float(about["accuracy"]))
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelError(f"{path} is no whole judge: {error}") from error
+
+
+class CnnFile(Settings):
+    """Where the network is."""
+
+    file: Path
+
+    def files(self) -> dict[str, Path]:
+        """The file."""
+        return {"cnn": self.file}
+
+    def open(self, device: str = "cpu") -> Judge:
+        """Load it; it is small and stays on the CPU."""
+        return CnnJudge.load(self.file)
+
+
+PLUGIN = CnnFile

@@ -33,6 +33,17 @@ def in_turn(cond: Tensor, count: int) -> Tensor:
     return cond[torch.arange(count) * max(1, len(cond) // max(1, count)) % len(cond)]
 
 
+def uncaptioned(model: "Model", count: int, rng: torch.Generator) -> Tensor:
+    """What `count` images are fine-tuned with in place of a caption: the empty one.
+
+    A model that knows none has `labels` (M, ...), of which each image gets one at random (the digits of Pham et al., 2024).
+    """
+    labels: Tensor | None = getattr(model, "labels", None)
+    if labels is None:
+        return repeated(model.null, count)
+    return labels[torch.randint(len(labels), (count,), generator=rng)]
+
+
 class Model(Protocol):
     """A conditional generative model with an editable denoiser.
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from ..errors import ModelError
-from ..files import read_tensors, write_tensors
+from ..errors import ConfigError, ModelError
+from ..files import read_tensors, write_json, write_tensors
 from ..noise import Diffusion, NoiseProcess
 from ..settings import Settings
 from ..spaces.sphere import Sphere, check_dimension, spread_codes
@@ -29,6 +29,7 @@ PIXELS = 28
 FOLD = 2  # of the pixel unshuffle
 MEAN, STD = -0.7386, 0.6162  # of MNIST's pixels in [-1, 1]: latents have mean 0 and variance 1
 CODES = "codes.safetensors"
+KIND = "DigitsPipeline"  # in model_index.json
 
 
 class DigitShape(Settings):
@@ -52,6 +53,8 @@ class Digits:
 
     def space(self, template: str = "", tokens: int = 1) -> Sphere:
         """Where inputs are searched: the sphere itself."""
+        if tokens != 1:
+            raise ConfigError(f"the digit model hears one code and no words; set invert.tokens to 1, not {tokens}.")
         return Sphere(self.codes)
 
     @property
@@ -73,6 +76,11 @@ class Digits:
     def noise(self) -> NoiseProcess:
         """That of the embedded text-to-image model."""
         return Diffusion.of(scheduler())
+
+    @property
+    def labels(self) -> Tensor:
+        """What fine-tuning says at random, because this model knows no empty caption: all ten codes (10, d)."""
+        return self.codes
 
     def weights(self) -> StateDict:
         """The UNet's parameters."""
@@ -120,11 +128,12 @@ class Digits:
         return fresh
 
     def save(self, folder: Path) -> None:
-        """Write `folder`/unet as diffusers does, fp16 safetensors, and the codes beside it."""
+        """Write `folder`/unet as diffusers does, fp16 safetensors, and the codes and an index beside it."""
         weights = {key: value.detach().half() for key, value in self.weights().items()}
         self.unet.save_config(folder / "unet")
         write_tensors(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
         write_tensors({"codes": self.codes, "into_time": self.into_time}, folder / CODES)
+        write_json(folder / "model_index.json", {"_class_name": KIND, "unet": ["diffusers", type(self.unet).__name__]})
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -120,7 +120,7 @@ def distil_guidance(model: Digits, training: Training, data: DigitImages, settin
         which = torch.randint(len(data), (settings.batch,), generator=rng)
         timesteps = random_timesteps(settings.batch, process.timesteps, rng)
         noised = process.corrupt(latents[which], timesteps, torch.randn(latents[which].shape, generator=rng))
-        anywhere, kind = model.space().uniform(len(which), rng), torch.rand(len(which), 1, generator=rng)
+        anywhere, kind = model.space().anywhere(len(which), rng), torch.rand(len(which), 1, generator=rng)
         cond = torch.where(kind < 0.6, model.codes[data.labels[which]], anywhere) * (kind < 1 - SILENT)
         with torch.no_grad():
             null = model.denoise(noised, timesteps, torch.zeros_like(cond))

@@ -22,6 +22,8 @@ RUNGS = {
     "attack": "by a word learned against the model",
     "weaker": "by a word learned against a part of the edit",
     "states": "by a whole prompt learned against the model",
+    "ascent": "by the worst input of a search along the sphere",
+    "anywhere": "by inputs at random",
 }
 
 

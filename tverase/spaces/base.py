@@ -21,6 +21,10 @@ class InputSpace(Protocol):
         """The points at `factors` (K, 1) times their length, where length means something; elsewhere as they are (K, E)."""
         ...
 
+    def anywhere(self, count: int, rng: torch.Generator) -> Tensor:
+        """Points spread evenly over the whole space (count, E); none (0, E), and no random number, if it has no end."""
+        ...
+
     def cond(self, points: Tensor) -> Tensor:
         """What the model gets for each point (K, ...), differentiable."""
         ...

@@ -42,9 +42,13 @@ class Sphere:
         directions: Tensor = points / points.norm(dim=1, keepdim=True)
         return directions
 
-    def uniform(self, count: int, rng: torch.Generator) -> Tensor:
+    def anywhere(self, count: int, rng: torch.Generator) -> Tensor:
         """Points uniform on the sphere (count, d)."""
         return self.cond(torch.randn(count, self.d, generator=rng))
+
+    def grid(self, n: int) -> Tensor:
+        """All distinct directions with `n` evenly spaced values an axis (N, d)."""
+        return grid(self.d, n)
 
     def near(self, points: Tensor, angle: float, rng: torch.Generator) -> Tensor:
         """Each direction (K, d) turned by `angle` radians, each into a random one of all ways to turn."""

@@ -28,6 +28,10 @@ class StateSpace:
         """As they are: the text encoder ends with a norm, so that its states have one length."""
         return points
 
+    def anywhere(self, count: int, rng: torch.Generator) -> Tensor:
+        """None (0, T * D): most states are those of no input at all."""
+        return self.model.null.flatten(1)[:0]
+
     def cond(self, points: Tensor) -> Tensor:
         """The states themselves (K, T, D)."""
         return points.view(len(points), *self.model.null.shape[1:])

@@ -58,6 +58,11 @@ class TokenSpace:
         """The embeddings at `factors` (K, 1) times their length: an embedding grows as it is learned."""
         return points * factors.to(points.device)
 
+    def anywhere(self, count: int, rng: torch.Generator) -> Tensor:
+        """None (0, m * E): embeddings have any length."""
+        table: Tensor = self.model.token_embedding.weight
+        return table.new_zeros(0, table.shape[1] * self.tokens)
+
     def cond(self, points: Tensor) -> Tensor:
         """The text encoder's states for each point in the template (K, ...), differentiable in `points`."""
         tokens, place = self._layout()

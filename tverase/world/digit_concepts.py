@@ -5,6 +5,7 @@ from ..errors import ConfigError
 from ..models.digits import CLASSES
 
 NAME = "digits"
+JUDGE = {"kind": "cnn", "file": "models/digits/judge.safetensors"}
 
 
 class DigitConcepts:
@@ -28,4 +29,4 @@ def digit_concept(digit: int) -> Concept:
         raise ConfigError(f"{digit} is no digit; choose one of {', '.join(CLASSES)}.")
     name = CLASSES[digit]
     others = tuple(Prompt(other, (other,)) for other in CLASSES if other != name)
-    return Concept(name=name, kind="class", names=(name,), templates=("{}",), retain=others, source=NAME)
+    return Concept(name=name, kind="class", names=(name,), templates=("{}",), retain=others, judge=JUDGE, source=NAME)
