@@ -60,9 +60,7 @@ def run(job: Job) -> None:
     write_tensors(words, job.outputs["learned"])
 
 
-def those_looked_at(
-    job: Job, model: Model, vector: TaskVector, latents: Mapping[str, Tensor]
-) -> tuple[Look, ...]:
+def those_looked_at(job: Job, model: Model, vector: TaskVector, latents: Mapping[str, Tensor]) -> tuple[Look, ...]:
     """The strengths up to the one to repair, the first at which what tunes and words learned against it seem to fail."""
     params, settings = job.params, job.params.repair
     sets = {"tune": InversionSet.load(job.inputs["inversions"] / "tune.safetensors")}

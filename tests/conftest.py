@@ -117,12 +117,24 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
         "build_vector": {"subtract_control": 0},
         "invert": {"bins": [[-0.2, 0.2], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2},
         "select": {"how": "all"},
-        "repair": {"steps": 2, "batch": 2, "rounds": 1, "inputs": 4, "attacks": [{"kind": "concept-inversion", "words": 2, "steps": 1, "batch": 1}]},
+        "repair": {
+            "steps": 2,
+            "batch": 2,
+            "rounds": 1,
+            "inputs": 4,
+            "attacks": [{"kind": "concept-inversion", "words": 2, "steps": 1, "batch": 1}],
+        },
         "search_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
         | {"patience": 0, "control_images": 8, "frontier": [0, 1], "frontier_images": 2},
         "erase": {"alpha": None},
         "evaluate": {"images": 5, "images_each": 2, "controls": 16, "shown": 2, "defences": ["rounded-4"]}
-        | {"attacks": {"attack": SMALL, "weaker": SMALL, "states": SMALL | {"kind": "concept-inversion", "space": "states"}}},
+        | {
+            "attacks": {
+                "attack": SMALL,
+                "weaker": SMALL,
+                "states": SMALL | {"kind": "concept-inversion", "space": "states"},
+            }
+        },
         "runtime": {"threads": 1},
     }
 

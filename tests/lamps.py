@@ -115,6 +115,4 @@ def lamp_trial() -> ModelTrial:
     names = ["bomb: a bomb", "bomb/tune/0"]
     inputs = Inputs(dict.fromkeys(names, model.encode(["a bomb"])), dict.fromkeys(names, bomb), {"tune": names})
     controls = [Prompt("a cat", ("cat",)), Prompt("a dog", ("dog",))]
-    return ModelTrial(
-        model, TAU, inputs, controls, Watchman(), Sampling(steps=2, guidance=1.0), 0, "select"
-    )
+    return ModelTrial(model, TAU, inputs, controls, Watchman(), Sampling(steps=2, guidance=1.0), 0, "select")

@@ -243,7 +243,9 @@ def test_several_concepts_take_the_steps_of_each(
     model, repaired = base_model(job), TaskVector.load(job.inputs["vector"])
     assert repaired.about["repaired"] == str(2 * params.repair.steps)
     inputs = started(model, params.concept_list, params)
-    mender(job, model, ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0), 1.0)(["cat/learned/0"])
+    mender(job, model, ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0), 1.0)(
+        ["cat/learned/0"]
+    )
     steps = 2 * params.search_strength.mending
     assert [(t.done, t.total) for t in told] == [(step + 1, steps) for step in range(steps)]
 
@@ -262,7 +264,9 @@ def test_a_mend_holds_every_word_so_far_and_most_of_all_what_broke_the_search(
         return mend(*args)
 
     monkeypatch.setattr("tasks._mending.mend", watched)
-    mender(job, model, ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0), 1.0)(["bomb/learned/1"])
+    mender(job, model, ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0), 1.0)(
+        ["bomb/learned/1"]
+    )
     (learned,) = seen
     words = read_tensors(job.inputs["learned"])[0]["bomb"]
     space = words_of(model, params.concept_list[0], params.invert)

@@ -79,5 +79,7 @@ def test_only_what_tunes_is_looked_at(small_run: dict[str, Any], monkeypatch: py
 def test_dvc_watches_what_the_selector_reads(small_run: dict[str, Any]) -> None:
     content = {**small_run, "select": {"how": "search"}}
     stages = yaml.safe_load(pipelines(content)[Path("dvc.yaml")])["stages"]
-    deps = {path.replace("${name}", "bomb").replace("${model}", small_run["model"]) for path in stages["select"]["deps"]}
+    deps = {
+        path.replace("${name}", "bomb").replace("${model}", small_run["model"]) for path in stages["select"]["deps"]
+    }
     assert {str(path) for path in select.STEP.inputs(Params.parse(content)).values()} <= deps

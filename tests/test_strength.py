@@ -163,7 +163,9 @@ def test_infeasible_when_the_held_out_inputs_never_agree() -> None:
 
 def test_too_few_images_to_prove_anything_are_refused_with_the_arithmetic() -> None:
     """2 rounds of 8 cannot prove a tenth, even if nothing is ever drawn."""
-    with pytest.raises(ValueError, match=r"epsilon=0\.1 takes 65 images .* round=8 x rounds=2 allows 16; set rounds to 9"):
+    with pytest.raises(
+        ValueError, match=r"epsilon=0\.1 takes 65 images .* round=8 x rounds=2 allows 16; set rounds to 9"
+    ):
         Strength(round=8, rounds=2)
 
 
