@@ -264,11 +264,9 @@ def test_a_mend_holds_every_word_so_far_and_most_of_all_what_broke_the_search(
         return mend(*args)
 
     monkeypatch.setattr("tasks._mending.mend", watched)
-    mender(job, model, ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0), 1.0)(
-        ["bomb/learned/1"]
-    )
-    (learned,) = seen
-    words = read_tensors(job.inputs["learned"])[0]["bomb"]
+    trial = ModelTrial(model, repaired, inputs, (), judge_of(job), params.sampling, 0)
+    mender(job, model, trial, 1.0)(["bomb/learned/1"])
+    (learned,), words = seen, read_tensors(job.inputs["learned"])[0]["bomb"]
     space = words_of(model, params.concept_list[0], params.invert)
     rounds = [space.cond(word[None])[0] for word in words]
     other, broke = (inputs.cond[f"bomb/learned/{number}"][0] for number in (0, 1))
@@ -297,8 +295,6 @@ def test_a_search_that_mended_nothing_leaves_the_vector_byte_for_byte(place: tup
     _, params = place
     search_strength.STEP.execute(params)
     answer = read_json(params.out / "strength.json")
-    found, repaired = (TaskVector.load(params.out / f"{name}.safetensors") for name in ("mended", "repaired"))
-    assert answer["mends"] == 0
-    assert found.about == repaired.about
     first, second = (params.out / f"{name}.safetensors" for name in ("mended", "repaired"))
-    assert first.read_bytes() == second.read_bytes()
+    assert answer["mends"] == 0
+    assert first.read_bytes() == second.read_bytes()  # the metadata is part of the bytes

@@ -2,15 +2,12 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from toy_step import CODE, PARAMS, STEP, prepare, write
 
 from tasks._job import Job
 from tasks._prefect import run_step
@@ -18,44 +15,19 @@ from tasks._record import Record
 from tasks._step import STATE, Step
 from tverase.config import Params
 from tverase.errors import DataError
-from tverase.files import ASIDE
 from tverase.progress import silent
 
 Runner = Callable[[Step, Params], Record]
-CODE = "def version():\n    return 1\n"
-
-
-def write(job: Job) -> None:
-    """Copy the input, with a parameter behind it."""
-    text = job.inputs["given"].read_text() + str(job.params.finetune.steps)
-    job.outputs["made"].write_text(text)
-    job.outputs["folder"].mkdir()
-    (job.outputs["folder"] / "part").write_text(text)
-
-
-STEP = Step(
-    name="toy",
-    sections=("finetune",),
-    inputs=lambda _: {"given": Path("given.txt")},
-    outputs=lambda params: {"made": params.out / "made.txt", "folder": params.out / "folder"},
-    run=write,
-    plugins=lambda _: ("toy_code",),
-)
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with an input and with the module that is the step's code."""
-    (tmp_path / "given.txt").write_text("a")
-    (tmp_path / "toy_code.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    return prepare(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def params() -> Params:
-    return Params.parse({"finetune": {"steps": 5}})
+    return PARAMS
 
 
 def directly(step: Step, params: Params) -> Record:
@@ -248,67 +220,3 @@ def test_a_record_can_be_shipped(place: Path, params: Params) -> None:
     assert Path("records/toy.json").exists()
     assert not (params.out / "records").exists()
     assert shipped.execute(params).reused
-
-
-def beside(step: Step, params: Params, other: Params, patience: float) -> tuple[bool, Record, Record]:
-    """Run `step` and, from inside it, the same for `other`: whether that had to wait, and both records."""
-    records: list[Record] = []
-    thread = threading.Thread(target=lambda: records.append(step.execute(other)))
-    waited = []
-
-    def run(job: Job) -> None:
-        thread.start()
-        thread.join(patience)
-        waited.append(thread.is_alive())
-        write(job)
-
-    first = replace(step, run=run).execute(params)
-    thread.join()
-    return waited[0], first, records[0]
-
-
-@pytest.mark.parametrize(("shipped", "concept"), [(None, "bomb"), (Path("records/toy.json"), "skull")])
-def test_the_same_files_are_not_made_twice_at_once(
-    place: Path, params: Params, shipped: Path | None, concept: str
-) -> None:
-    other = Params.parse({"finetune": {"steps": 5}, "concepts": [concept]})
-    step = replace(STEP, shipped=shipped, outputs=lambda _: {"made": Path("made.txt"), "folder": Path("folder")})
-    waited, first, second = beside(step, params, other, patience=0.5)
-    assert waited
-    assert (first.reused, second.reused) == (False, True)
-
-
-def test_runs_of_two_concepts_do_not_wait_for_each_other(place: Path, params: Params) -> None:
-    waited, *_ = beside(STEP, params, Params.parse({"finetune": {"steps": 5}, "concepts": ["skull"]}), patience=60)
-    assert not waited
-
-
-KILLED = """
-import os, signal, sys
-from dataclasses import replace
-sys.path[:0] = [{tests!r}, {root!r}]
-from test_step import STEP, write
-from tverase.config import Params
-
-def die(job):
-    write(job)
-    (job.scratch / "checkpoint").write_text("kept")
-    os.kill(os.getpid(), signal.SIGKILL)
-
-die.__module__ = write.__module__  # a step's function is in a module that can be read
-replace(STEP, run=die).execute(Params.parse({{"finetune": {{"steps": 5}}}}))
-"""
-
-
-def test_kill_9_loses_nothing_finished_and_leaves_nothing_half_written(place: Path, params: Params) -> None:
-    STEP.execute(params)
-    (place / "given.txt").write_text("b")
-    here = Path(__file__).parent
-    script = KILLED.format(tests=str(here), root=str(here.parent))
-    killed = subprocess.run([sys.executable, "-c", script], cwd=place, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert (params.out / "made.txt").read_text() == "a5"  # whole, from before
-    assert not STEP.current(params)  # and not believed to be of now
-    assert not STEP.execute(params).reused  # the lock went with the process
-    assert (params.out / "made.txt").read_text() == "b5"
-    assert not list(params.out.rglob(f"*{ASIDE}"))
