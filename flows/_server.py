@@ -114,10 +114,15 @@ def reach() -> Callable[[], None]:
 
 def probe(url: str) -> None:
     """A server that is down or does not know our password is one sentence, before anything is computed."""
-    where = f"the Prefect server at {urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition('@')[2]).geturl()}"
-    request = urllib.request.Request(f"{url.rstrip('/')}/admin/version")  # noqa: S310 - the scheme is looked at below
-    if not url.lower().startswith(("http://", "https://")):
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        right = False
+    if not right:
         raise NetworkError(f"PREFECT_API_URL must be an address like http://127.0.0.1:4200/api, and is {url!r}.")
+    where = f"the Prefect server at {parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()}"
+    request = urllib.request.Request(f"{url.rstrip('/')}/admin/version")  # noqa: S310 - the scheme was looked at
     given = os.environ.get(AUTH)
     if given:
         request.add_header("Authorization", "Basic " + base64.b64encode(given.encode()).decode())
@@ -128,8 +133,7 @@ def probe(url: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 401:
             raise NetworkError(f"{where} refuses our password: set {AUTH} to its user:password.") from error
-        if error.code >= 500:
-            raise NetworkError(f"{where} answers {error.code} {error.reason}; {advice}") from error
+        raise NetworkError(f"{where} answers {error.code} {error.reason}; {advice}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", None) or error
         raise NetworkError(f"{where} cannot be reached ({why}); {advice}") from error

@@ -31,7 +31,7 @@ app.add_typer(prompts, name="prompts")
 def _load(path: Path, overrides: list[str], model: str) -> Any:
     from tverase.config import Params
 
-    return Params.load(path, [*overrides, *([f"model={model}"] if model else [])])
+    return Params.load(path, [*overrides, *([f"model={json.dumps(model)}"] if model else [])])
 
 
 @app.command()

@@ -42,14 +42,15 @@ def erase_concept(
     set_threads(params)
     check_tracking()  # what cannot be recorded is found out before the work
     search, proof = _halves(steps.chosen(params, start))
+    steps.require_believable(params, start)
     records = run_steps(search, params, force, strict=strict)
     if proof and proof[0].name == "erase" and _infeasible.why(params):
         return _give_up(params, records)
     records |= run_steps(proof, params, force, strict=strict)
     report = write(params)
-    commit_if_params_are_in_git(params, records)
     answer = last_verdict(params)
     registration = register(params, _links(), records)
+    commit_if_params_are_in_git(params, records)
     publish(params, records, registration, report, answer)
     result = {
         "steps": brief(records),
@@ -92,4 +93,9 @@ def _brief(answer: Verdict) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    erase_concept(Params.load(Path("params.yaml")))
+    from tasks._quiet import plainly
+
+    from ._run import require_proved
+
+    with plainly():
+        require_proved(erase_concept(Params.load(Path("params.yaml")), return_state=False))

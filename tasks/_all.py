@@ -52,6 +52,18 @@ def require_steps(names: Iterable[str], steps: Iterable[Step] = STEPS) -> None:
             raise ConfigError(unknown("step", name, known))
 
 
+def require_believable(params: Params, start: str | None) -> None:
+    """Refuse to begin at `start` if an earlier step was made with other parameters: the result would be of neither."""
+    first = [step.name for step in STEPS].index(start) if start is not None else 0
+    for step in STEPS[:first]:
+        last = None if step.shipped else step.last(params)
+        if last is not None and last.params != step.values(params):
+            raise ConfigError(
+                f"--from {start} believes {step.name}, which was made with other parameters; begin with --from {step.name}, "
+                "or leave --from out."
+            )
+
+
 def chosen(params: Params, start: str | None = None) -> list[Step]:
     """The steps of a run: those that make its model, if it is ours, and the method's. What is before `start` is believed."""
     first = [step.name for step in STEPS].index(start) if start is not None else 0

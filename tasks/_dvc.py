@@ -31,6 +31,8 @@ def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], s
     Returns whether anything was committed. Without a DVC repository, without DVC, or if just this was committed
     before and no step has made it anew since, nothing happens.
     """
+    if not Path(".git").exists() and _needs_git():
+        return False
     try:
         dvc_file = _that_says(params) if Path(".dvc").is_dir() else None
         if dvc_file is None:
@@ -58,6 +60,12 @@ def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], s
 def _that_says(params: Params) -> Path | None:
     """The DVC file whose stages would run with just these parameters, if there is one."""
     return next((dvc for path, dvc in PIPELINES.items() if path.exists() and params == Params.load(path)), None)
+
+
+def _needs_git() -> bool:
+    """Whether DVC would refuse a folder without git, as it does a copy without .git."""
+    config = Path(".dvc/config")
+    return not (config.exists() and "no_scm = true" in config.read_text(encoding="utf-8").lower())
 
 
 def _forget_damaged(outputs: Iterable[Path]) -> None:

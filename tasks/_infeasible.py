@@ -57,7 +57,7 @@ def gather(params: Params, records: Mapping[str, Record]) -> Facts:
         hashes={path: digest for record in records.values() for path, digest in record.outputs.items()},
         timings={name: record.seconds for name, record in records.items()},
         cost={name: record.evaluations for name, record in records.items()},
-        judges={},
+        judges=report.judge_facts(read_json(params.out / "strength.json").get("judge") or {}),
         versions=report.versions(),
     )
 

@@ -64,13 +64,14 @@ def _of_rounds(job: Job, model: Model) -> Tensor:
 def _of_search(job: Job, model: Model, trial: ModelTrial, names: Sequence[str], which: str) -> Tensor:
     """The words of these names, held in the same way."""
     params, inputs = job.params, trial.inputs
-    words = params.invert.model_copy(update={"space": "tokens"})  # which is what a search learns
     rows = [model.null[:0]]
     for concept in params.concept_list:
         mine = [name for name in names if inputs.concept[name] == concept]
         if mine:
             rng, count = generator(params.seed, f"mend/{concept.name}/{which}"), 2 * params.repair.inputs
             if points := [inputs.points[name] for name in mine if name in inputs.points]:
-                rows.append(kept(model, concept, torch.stack(points), words, count, rng, params.repair.as_learned))
+                rows.append(
+                    kept(model, concept, torch.stack(points), params.invert, count, rng, params.repair.as_learned)
+                )
             rows += [in_turn(inputs.cond[name], count) for name in mine if name not in inputs.points]
     return torch.cat(rows)

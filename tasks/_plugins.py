@@ -30,7 +30,8 @@ def spec_modules(kind: str, spec: Mapping[str, Any] | str) -> Iterator[str]:
     plugin = built(kind, spec)
     yield entries(kind)[name].module
     yield from getattr(plugin, "modules", tuple)()  # what it calls beside its own module
-    for member in getattr(plugin, "judges", ()):
+    members = getattr(plugin, "judges", ())
+    for member in members.values() if isinstance(members, Mapping) else members:
         yield from spec_modules(kind, member)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 import tasks
+from tverase.concepts.files import files_of
 from tverase.config import Params
 from tverase.files import write_text
 
@@ -60,6 +61,8 @@ def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path) -
     files = {} if step.shipped else step.code_files(params)
     code = [file.relative_to(ROOT).as_posix() for file in files.values() if file.is_relative_to(ROOT)]
     inputs = [_templated(file, params) for file in step.inputs(params).values()]
+    if "concepts" in step.sections:  # the key has what they say
+        inputs += sorted({file.as_posix() for spec in params.concepts for file in files_of(spec)})
     named = "" if path == MAIN else f" --params {path.as_posix()}"
     stage: dict[str, Any] = {"cmd": f"python -m {step.module}{named}", "deps": sorted(set(code)) + inputs}
     if sections := [name for name in step.sections if _given(name, content)]:

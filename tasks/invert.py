@@ -8,6 +8,7 @@ from tverase.images import to_bytes
 from tverase.inversion.embeddings import write_embeddings
 from tverase.inversion.run import InversionRun, template_of
 from tverase.inversion.sets import ROLES, InversionSet, by_bin, per_accepted
+from tverase.judges.base import about
 
 from ._common import base_model, model_path
 from ._job import Job
@@ -33,7 +34,7 @@ def run(job: Job) -> None:
     for role in ROLES:
         found[role].save(folder / f"{role}.safetensors")
     write_tensors(pictures, folder / "pictures.safetensors")
-    write_json(folder / "index.json", index(job, found, costs))
+    write_json(folder / "index.json", {**index(job, found, costs), "judge": about(judge)})
 
 
 def index(job: Job, found: Mapping[str, InversionSet], costs: Mapping[str, int]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def gather(inputs: Mapping[str, Path]) -> Facts:
 
 def judge_facts(about: Mapping[str, Any]) -> dict[str, Any]:
     """Version, accuracy and threshold of each judge, by its part; a judge that has no parts is called `judge`."""
-    parts = about.get("judges") or {"judge": about}
+    parts = about.get("judges") or ({"judge": about} if about else {})
     return {
         name: {"version": one["name"], **{k: one[k] for k in ("accuracy", "threshold")}} for name, one in parts.items()
     }

@@ -6,6 +6,7 @@ from tverase.adaptive import learner
 from tverase.files import read_tensors, write_json, write_text
 from tverase.inversion.sets import InversionSet
 from tverase.journal import Journal
+from tverase.judges.base import about as said_of
 from tverase.progress import Progress
 from tverase.strength_search import search_strength
 from tverase.trial import Inputs, ModelTrial, frontier
@@ -26,11 +27,11 @@ def run(job: Job) -> None:
 
     Where such words draw a concept, the vector is repaired once more, and everything tried again. Resumes after a stop.
     """
-    params, settings, model = job.params, job.params.search_strength, base_model(job)
+    params, settings, model, judge = job.params, job.params.search_strength, base_model(job), judge_of(job)
     vector = TaskVector.load(job.inputs["vector"])
     sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
     inputs = Inputs.of(model, params.concept_list, sets, params.invert)
-    trial = ModelTrial.of(model, vector, inputs, params.concept_list, judge_of(job), params.sampling, params.seed)
+    trial = ModelTrial.of(model, vector, inputs, params.concept_list, judge, params.sampling, params.seed)
     repaired = float(vector.about[REPAIRED_AT]) if REPAIRED_AT in vector.about else None
     mend = mender(job, model, trial, repaired) if repaired is not None and settings.mends else None
     latents = concept_latents(job, read_tensors(job.inputs["images"])[0], model)
@@ -45,7 +46,7 @@ def run(job: Job) -> None:
     notes = {"mended": str(curve.mends)} if curve.mends else {}  # the same bytes as before, if nothing was mended
     trial.vector.noting(**notes).save(job.outputs["vector"])
     looks = json.loads(vector.about.get(LOOKED_AT, "[]"))  # by which the repair chose the edit that taught it
-    about = {"repaired": repaired, "looked": looks, "evaluations": job.meter.evaluations}
+    about = {"judge": said_of(judge), "repaired": repaired, "looked": looks, "evaluations": job.meter.evaluations}
     write_json(job.outputs["strength"], {**curve.as_dict(), **about})
     write_text(job.outputs["curve"], curve.as_csv())
 

@@ -25,6 +25,7 @@ def commits(tmp_path: Path, small_run: dict[str, Any], monkeypatch: pytest.Monke
     """A folder that looks like a DVC repository, and what DVC was called with there."""
     monkeypatch.chdir(tmp_path)
     Path(".dvc").mkdir()
+    Path(".git").mkdir()
     Path(".tverase").mkdir()
     Path("params.yaml").write_text(yaml.safe_dump(small_run))
     calls: list[list[str]] = []
@@ -111,3 +112,10 @@ def test_damage_that_went_through_a_link_does_not_come_back_from_the_cache(
 def test_a_template_is_part_of_the_report_s_key(small_run: dict[str, Any]) -> None:
     files = {path.name for path in REPORT.code_files(Params.parse(small_run)).values()}
     assert {"report.html.j2", "macros.html.j2", "report.css", "view.py"} <= files
+
+
+def test_a_copy_without_git_is_left_to_itself(commits: list[list[str]]) -> None:
+    """A ZIP of the repository has .dvc and no .git: DVC would refuse it after all the work."""
+    Path(".git").rmdir()
+    assert not commit_if_params_are_in_git(Params.load(Path("params.yaml")), {"evaluate": record()})
+    assert commits == []

@@ -176,8 +176,8 @@ def started(model: TextToImage, concepts: Sequence[Concept], params: Params) -> 
         points = space.start(space.anchor(concept.noun), torch.tensor([0.0, 0.2]), torch.tensor([0.1, 0.3]), rng)
         for number, point in enumerate(points):
             name = f"{concept.slug}/learned/{number}"
-            inputs.points[name], inputs.concept[name] = point, concept
-            inputs.cond[name] = space.cond(point[None]).detach()
+            inputs.cond[name], inputs.concept[name] = space.cond(point[None]).detach(), concept
+            inputs.points |= {name: point} if params.invert.space == "tokens" else {}  # words are no states
     return inputs
 
 
@@ -229,7 +229,7 @@ def test_whatever_is_repaired_can_be_mended(
     again = mender(job, model, trial, 1.0)
     again(["bomb/learned/0"])
     once = trial.vector
-    again(list(inputs.points))
+    again(list(inputs.cond))
     assert (once - repaired).norm() > 0
     assert (trial.vector - once).norm() > 0
 

@@ -1,11 +1,13 @@
 """params.yaml as types: unknown keys, wrong types and impossible values stop a run before it starts."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
+from .attacks.embeddings import KIND, Embeddings
 from .build import BuildVector
 from .concepts import Concept, run_name
 from .concepts.resolve import Resolved, resolve_all, suggestion
@@ -97,7 +99,11 @@ class Evaluate(Settings):
             share = spec.get("share", 1.0)
             if not isinstance(share, int | float) or not 0 < share <= 1:
                 raise ValueError(f"attacks.{label}.share is {share!r}; it must be a number above 0 and at most 1")
-            built("attack", {key: value for key, value in spec.items() if key != "share"})
+            attack = built("attack", {key: value for key, value in spec.items() if key != "share"})
+            if label == KIND and not isinstance(attack, Embeddings):
+                raise ValueError(
+                    f"attacks.{label} is the label of held-out embeddings; give another attack another label"
+                )
         return attacks
 
     @field_validator("defences")
@@ -116,6 +122,20 @@ class Register(Settings):
     experiment: str = "tverase"
     model: str = ""  # registered model's name; empty: tverase-<name>
     alias: str = "candidate"
+
+    @field_validator("alias")
+    @classmethod
+    def _is_an_alias(cls, alias: str) -> str:
+        if not re.fullmatch(r"[\w-]{1,255}", alias) or alias == "latest" or re.fullmatch(r"[vV]\d+", alias):
+            raise ValueError(f"{alias!r} is no alias for MLflow: letters, digits, - and _, but not latest and not v1")
+        return alias
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if re.search(r"[/:.%\"']", name):
+            raise ValueError(f"{name!r} is no name of a registered model; leave out / : . % and quotes")
+        return name
 
 
 class Params(Settings):

@@ -8,6 +8,7 @@ from ..settings import Settings
 from .base import Finding, Target
 
 NAME = "di-embeddings"
+KIND = "inversion"  # of its rows, whatever the label: the verdict asks for them
 PAPER = "Pham et al., 2024, arXiv:2404.03631"
 
 
@@ -23,7 +24,7 @@ class Embeddings(Settings):
         mine = target.found.accepted(target.concept.name)
         space = space_of(target.base, target.concept, target.how)
         for item, point in zip(mine.found, mine.points.to(target.base.null.device), strict=True):
-            yield Finding(item.name, space.cond(point[None]).detach(), point=point)
+            yield Finding(item.name, space.cond(point[None]).detach(), KIND, point=point)
 
 
 PLUGIN = Embeddings

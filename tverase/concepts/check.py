@@ -12,6 +12,7 @@ from ..models.base import Model
 from ..rng import generator
 from ..sampling import Sampling, draw
 from .base import Concept
+from .own import captioned
 from .retain import evenly
 
 KIND_OF_RETAIN = "retain"
@@ -46,6 +47,8 @@ def _texts(concept: Concept) -> Iterator[str]:
     yield from concept.prompts
     yield from (template.replace("{}", concept.noun) for template in concept.templates)
     yield from (prompt.text for prompt in (*concept.retain, *concept.reserve))
+    if concept.retain_images is not None:
+        yield from captioned(concept.retain_images).values()
 
 
 def check_concept(

@@ -59,6 +59,17 @@ def read_concepts(path: str | Path) -> Resolved:
     return _read(Path(path), ())
 
 
+def files_of(spec: str) -> tuple[Path, ...]:
+    """The files that an entry of `concepts` is read from: itself, those that it lists, and its list of captions."""
+    if not _is_file(spec):
+        return ()
+    path, content = Path(spec), read_document(Path(spec)).content
+    inside = [str(path.parent / one) for one in content.get("concepts", ()) if _is_file(one)]
+    retain = content.get("retain")
+    captions = (path.parent / retain,) if isinstance(retain, str) else ()
+    return (path, *captions, *(file for one in inside for file in files_of(one)))
+
+
 def _read(path: Path, above: tuple[Path, ...]) -> Resolved:
     if path.resolve() in above:
         raise ConfigError(f"{path} lists itself, by way of {above[-1]}; delete one of the entries.")

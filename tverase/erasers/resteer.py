@@ -97,8 +97,8 @@ def _teach(
     for step in range(settings.steps):
         rng = generator(seed, f"{name}/{step}")
         clean = latents[torch.randint(len(latents), (2 * half,), generator=rng)]
-        timesteps = random_timesteps(2 * half, process.timesteps, rng)
-        noised = process.corrupt(clean, timesteps, torch.randn(clean.shape, generator=rng))
+        timesteps = random_timesteps(2 * half, process.timesteps, rng).to(clean.device)
+        noised = process.corrupt(clean, timesteps, torch.randn(clean.shape, generator=rng).to(clean.device))
         held = keep[torch.randint(len(keep), (half,), generator=rng)]
         concept = repeated(cond, half)
         with torch.no_grad():

@@ -38,9 +38,13 @@ class PythonJudge(ScoredSettings):
         return function
 
     def files(self) -> dict[str, Path]:
-        """The module's source; what it imports or reads is not known here."""
+        """The module's source; files that it reads are not known here."""
         path = self._source()
         return {"python": path} if path else {}
+
+    def modules(self) -> tuple[str, ...]:
+        """The function's module, so that what it imports of its own package belongs to a step's key."""
+        return (self.function.partition(":")[0],) if self._source() else ()
 
     def open(self, device: str = "cpu") -> Judge:
         """Import the function; it decides itself where it computes."""

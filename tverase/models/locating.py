@@ -39,10 +39,13 @@ def refuse_own_output(model_path: str | Path, out_path: str | Path) -> None:
 
     Such a run would replace its own input, and compare the result with itself. A hub id is never refused.
     """
-    model, out = Path(model_path).expanduser(), Path(out_path).expanduser()
-    if not model.exists():
-        return
-    model, out = model.resolve(), out.resolve()
+    try:
+        model, out = Path(model_path).expanduser(), Path(out_path).expanduser()
+        if not model.exists():
+            return
+        model, out = model.resolve(), out.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return  # `locate` says what is wrong with it
     if model == out or model.is_relative_to(out) or out.is_relative_to(model):
         raise ConfigError(
             f"the model {say(model_path)} and the run's own outputs in {say(out_path)} lie in each other, so the run would "

@@ -20,7 +20,10 @@ DEEPEST_JSON = 64
 
 def say(path: Path | str) -> str:
     """A path for a message: a name that is not UTF-8 is escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def first_line(error: BaseException) -> str:
@@ -34,6 +37,13 @@ def wrong_with(path: Path, folder: Path) -> str | None:
     A link may point to a file of the same kind beside it, or, in a snapshot of the Hugging Face cache, to a blob of the
     same repository.
     """
+    try:
+        return _wrong_with(path, folder)
+    except (OSError, RuntimeError, ValueError) as error:
+        return f"{say(path)} cannot be read ({first_line(error)}); put the real file in its place"
+
+
+def _wrong_with(path: Path, folder: Path) -> str | None:
     if path.parent != folder and path.parent.is_symlink():
         return f"{say(path.parent)} is a link to another folder; put a copy of that folder in its place"
     if path.is_symlink():

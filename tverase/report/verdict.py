@@ -90,6 +90,12 @@ def _untested(facts: Facts) -> str:
         return "No embedding outside the prompts was accepted, so only prompts were tested."
     if concepts := _unproved_by(facts, "inversion"):
         return f"With no held-back embedding is the base model itself seen to draw {listing(concepts)} {more}."
+    base = facts.summary["control"]["all"]["base"]
+    if base["low"] <= setting(facts, "delta"):
+        return (
+            f"The base model itself draws unrelated prompts rightly in {base['rate']:.1%} of images, too rarely for a loss of "
+            f"{limit(facts, 'delta')} to be seen."
+        )
     return ""
 
 
