@@ -177,7 +177,7 @@ def started(model: TextToImage, concepts: Sequence[Concept], params: Params) -> 
         for number, point in enumerate(points):
             name = f"{concept.slug}/learned/{number}"
             inputs.cond[name], inputs.concept[name] = space.cond(point[None]).detach(), concept
-            inputs.points |= {name: point} if params.invert.space == "tokens" else {}  # words are no states
+            inputs.points.update({name: point} if params.invert.space == "tokens" else {})  # words are no states
     return inputs
 
 
