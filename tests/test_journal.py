@@ -209,7 +209,7 @@ def mending(
         inputs = started(model, small.concept_list, small)
         vector = TaskVector.load(job.inputs["vector"])
         trial = ModelTrial(model, vector, inputs, (), judge_of(job), small.sampling, 0)
-        search_strength.mender(job, model, trial, 1.0)(["bomb/0"])
+        search_strength.mender(job, model, trial, 1.0)(["bomb/learned/0"])
         return trial.vector
 
     return mend
