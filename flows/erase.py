@@ -1,5 +1,6 @@
 """Erase a concept: the paper's method, step by step. Scheduled by prefect.yaml, run by `tverase run`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tasks._tracking import check_tracking
 from tasks.register import register
 from tasks.report import last_verdict, write
 from tverase.config import Params
+from tverase.errors import TveraseError
 from tverase.report.verdict import Verdict
 
 
@@ -48,9 +50,9 @@ def erase_concept(
         return _give_up(params, records)
     records |= run_steps(proof, params, force, strict=strict)
     report = write(params)
+    _tell_dvc(params, records)
     answer = last_verdict(params)
     registration = register(params, _links(), records)
-    commit_if_params_are_in_git(params, records)
     publish(params, records, registration, report, answer)
     result = {
         "steps": brief(records),
@@ -74,6 +76,14 @@ def _give_up(params: Params, records: dict[str, Record]) -> State[Any]:
     publish_infeasible(params, records, report, answer)
     result = {"steps": brief(records), "report": str(report), "run": run, "verdict": _brief(answer)}
     return Completed(name="Infeasible", message=answer.why, data=result)
+
+
+def _tell_dvc(params: Params, records: dict[str, Record]) -> None:
+    """A commit that DVC refuses costs the lock file, and not the registration."""
+    try:
+        commit_if_params_are_in_git(params, records)
+    except TveraseError as error:
+        sys.stderr.write(f"warning: {error}\n")
 
 
 SEARCH = tuple(step.name for step in steps.STEPS[: [step.name for step in steps.STEPS].index("erase")])
