@@ -10,7 +10,7 @@ import yaml
 
 from tasks import repair, select
 from tasks._all import MAKE_THE_MODEL, STEPS
-from tasks._stages import pipelines
+from tasks._stages import pipeline
 from tverase.config import Params
 from tverase.inversion.sets import InversionSet
 from tverase.vector import TaskVector
@@ -76,9 +76,10 @@ def test_only_what_tunes_is_looked_at(small_run: dict[str, Any], monkeypatch: py
     assert opened == ["tune"]
 
 
-def test_dvc_watches_what_the_selector_reads(small_run: dict[str, Any]) -> None:
+def test_dvc_watches_what_the_selector_reads(small_run: dict[str, Any], tmp_path: Path) -> None:
     content = {**small_run, "select": {"how": "search"}}
-    stages = yaml.safe_load(pipelines(content)[Path("dvc.yaml")])["stages"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    stages = yaml.safe_load(pipeline(Path("params.yaml"), Path("dvc.yaml"), tmp_path))["stages"]
     deps = {
         path.replace("${name}", "bomb").replace("${model}", small_run["model"]) for path in stages["select"]["deps"]
     }
