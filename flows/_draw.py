@@ -7,18 +7,22 @@ from PIL import Image
 
 from tasks._main import set_threads
 from tverase.config import Params
-from tverase.errors import DataError
+from tverase.errors import ConfigError, DataError
 from tverase.files import writing
 from tverase.images import to_bytes
 from tverase.models.folder import open_model
 from tverase.rng import generator
 from tverase.sampling import draw
 
+KINDS = ("PNG", "JPEG", "WEBP")
 SCALE = 4  # the embedded model's images are 32 pixels wide
 
 
 def side_by_side(params: Params, prompt: str, count: int, seed: int, out: Path) -> Path:
-    """Write a PNG with the base model's images above the erased model's; returns its path."""
+    """Write a picture, in the format of its suffix, with the base model's images above the erased model's; its path."""
+    kind = Image.registered_extensions().get(out.suffix.lower())
+    if kind not in KINDS:
+        raise ConfigError(f"--out {out} has no suffix of a picture that can be written; choose .png, .jpg or .webp.")
     set_threads(params)
     folder = params.out / "erased"
     if not folder.exists():
@@ -32,5 +36,5 @@ def side_by_side(params: Params, prompt: str, count: int, seed: int, out: Path) 
     sheet = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())
     scale = SCALE if images.shape[-1] <= 64 else 1
     with writing(out) as aside:
-        sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(aside, "PNG")
+        sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(aside, kind)
     return out

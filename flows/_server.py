@@ -205,6 +205,8 @@ def check_database(folder: Path) -> None:
 
 def _start(folder: Path) -> Callable[[], None]:
     """Start a server for this process alone, on a free port of loopback."""
+    # Of this server alone, whatever password is exported for another one.
+    os.environ[AUTH] = os.environ["PREFECT_SERVER_API_AUTH_STRING"] = password(folder)
     lock = starting(folder)
     check_database(folder)
     root, said = str(Path(__file__).parents[1]), tempfile.TemporaryFile("w+", dir=folder)  # noqa: SIM115 - until it answers
