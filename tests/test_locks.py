@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("pipeline", ["dvc.yaml"])
+@pytest.mark.parametrize("pipeline", ["dvc.yaml", "digits/dvc.yaml"])
 def test_dvc_would_run_nothing(pipeline: str) -> None:
     command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing", pipeline]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
