@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concept", default="bomb")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--images", type=int, default=60, help="of each rung, held-back embedding and learned input")
+    parser.add_argument("--images", type=int, default=60, help="of each kind, held-back embedding and learned input")
     parser.add_argument("--only", nargs="+", default=DEFENCES, metavar="DEFENCE")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
@@ -43,8 +43,8 @@ def main() -> None:
 
 def worst(rows: list[Mapping[str, Any]], side: str) -> dict[str, float]:
     """Of each kind of input the one that draws the concept most often."""
-    kinds = dict.fromkeys(row["rung"] for row in rows)
-    return {kind: max(row[side]["rate"] for row in rows if row["rung"] == kind) for kind in kinds}
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    return {kind: max(row[side]["rate"] for row in rows if row["kind"] == kind) for kind in kinds}
 
 
 if __name__ == "__main__":

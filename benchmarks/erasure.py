@@ -41,8 +41,8 @@ def main() -> None:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """What a run is judged by: plain prompts of every rung, the worst held-back embedding, the loss of the rest."""
-    plain = [row["erased"] for row in run.evaluation["rows"] if row["rung"] != "inversion" and not row["adaptive"]]
+    """What a run is judged by: plain prompts of every kind, the worst held-back embedding, the loss of the rest."""
+    plain = [row["erased"] for row in run.evaluation["rows"] if row["kind"] != "inversion" and not row["adaptive"]]
     (worst,) = run.evaluation["worst"].values()
     control = run.evaluation["control"]
     return {
@@ -50,7 +50,7 @@ def figures(run: Run) -> dict[str, Any]:
         "feasible": run.feasible,
         "plain": Bound(sum(p["successes"] for p in plain), sum(p["trials"] for p in plain)).as_dict(),
         "worst": worst if worst["input"] is not None else {**worst, "rate": 0.0, "all_inputs_high": 1.0, "inputs": 0},
-        **{rung: run.metrics.get(f"worst_{rung}") for rung in LEARNED},
+        **{kind: run.metrics.get(f"worst_{kind}") for kind in LEARNED},
         "loss": control["all"],
         "loss_objects": control["axes"]["object"]["total"]["loss"],
         "loss_styles": control["axes"]["style"]["total"]["loss"],

@@ -53,10 +53,10 @@ def main() -> None:
 
 
 def found(run: Run) -> dict[str, Any]:
-    """What a run is judged by: the worst of all rows, every rung's rate, what the rest and the neighbours lose."""
+    """What a run is judged by: the worst of all rows, every kind's rate, what the rest and the neighbours lose."""
     rows = run.evaluation["rows"]
     bounds = {
-        f"{r['concept']}, {r['rung']}, {r['input']}": Bound(r["erased"]["successes"], r["erased"]["trials"])
+        f"{r['concept']}, {r['kind']}, {r['input']}": Bound(r["erased"]["successes"], r["erased"]["trials"])
         for r in rows
     }
     name, bound, high = worst(bounds)
@@ -92,7 +92,7 @@ def line(row: dict[str, Any]) -> str:
     if "failed" in row:
         return head + row["failed"]
     worst, loss = row["worst"], row["loss"]
-    rates = ", ".join(f"{rung} {rate:.1%}" for rung, rate in row["recovery"].items())
+    rates = ", ".join(f"{kind} {rate:.1%}" for kind, rate in row["recovery"].items())
     near = row["neighbours"]
     return head + (
         f"alpha {row['alpha']:g}; {rates}; worst {worst['rate']:.1%} (all at most {worst['all_inputs_high']:.1%}; "

@@ -76,7 +76,7 @@ def erases(row: dict[str, Any]) -> bool:
     """Whether a run has an answer and meets both goals; a learned word is held to that of an embedding."""
     if "loss" not in row or not row["feasible"]:
         return False
-    worst = max(row["worst"]["rate"], *(row[rung] or 0.0 for rung in LEARNED if rung != "states"))
+    worst = max(row["worst"]["rate"], *(row[kind] or 0.0 for kind in LEARNED if kind != "states"))
     return bool(row["plain"]["rate"] <= PLAIN and worst <= WORST)
 
 

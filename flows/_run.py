@@ -72,11 +72,11 @@ def _numbers(console: Any, metrics: dict[str, Any]) -> None:
     """How often each kind of input draws the concept, and what happened to everything else."""
     from rich.table import Table
 
-    from tverase.report.words import rung as spoken
+    from tverase.report.words import spoken_kind as spoken
 
     table = Table("input", f"draws it at alpha {metrics['alpha']:g}", box=None, pad_edge=False)
-    for rung, rate in metrics["recovery"].items():
-        table.add_row(spoken(rung), f"{rate:.1%}")
+    for kind, rate in metrics["recovery"].items():
+        table.add_row(spoken(kind), f"{rate:.1%}")
     if metrics["worst_inversion"] is not None:
         high = f"{metrics['worst_inversion']:.1%} (all at most {metrics['worst_inversion_high']:.1%}, 95%)"
         table.add_row("worst held-back embedding", high)

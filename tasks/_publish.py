@@ -19,7 +19,7 @@ def publish(
     """A markdown summary under the verdict, a table of the steps, links to the report and to the MLflow run."""
     key = params.name.replace("+", "-").lower()
     metrics = read_json(params.out / "metrics.json")
-    recovery = "\n".join(f"| by {rung} | {rate:.1%} |" for rung, rate in metrics["recovery"].items())
+    recovery = "\n".join(f"| by {kind} | {rate:.1%} |" for kind, rate in metrics["recovery"].items())
     control = metrics["control"]
     text = (
         f"# {_first(answer)}\n\n{answer.why}\n\nStrength alpha {metrics['alpha']:g}.\n\n"

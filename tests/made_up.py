@@ -42,8 +42,8 @@ def rows(
     blank, none = torch.zeros(0), dict.fromkeys(behind, Bound(0, 60))
     few = {defence: Bound(count, 40) for defence, count in behind.items()}
     for name in names:
-        for rung in concept(name, WORDS).rungs:
-            yield Row(name, rung, "6 prompts", Bound(57, 60), Bound(0, 60), blank, blank, none)
+        for kind in concept(name, WORDS).rungs:
+            yield Row(name, kind, "6 prompts", Bound(57, 60), Bound(0, 60), blank, blank, none)
         for role, item in inversions:
             if role == "report" and item.concept == name and item.accepted:
                 yield Row(name, "inversion", item.name, Bound(38, 40), Bound(hits, 40), blank, blank, few)

@@ -128,7 +128,7 @@ def test_an_attack_is_learned_against_its_share_of_the_edit(pico: TextToImage, s
     none = InversionSet(torch.zeros(0, 16), (), "a {}")
     budget = Budget(none, Invert(), 3, 3)
     rows = list(examiner.rows(concept("bomb", vocabulary()), Tried("weaker", how, share), budget))
-    assert [(row.rung, row.erased.trials, row.behind["deaf"].trials) for row in rows] == 2 * [("weaker", 3, 3)]
+    assert [(row.kind, row.erased.trials, row.behind["deaf"].trials) for row in rows] == 2 * [("weaker", 3, 3)]
     of_mix, of_base, through = (model.weights() for model in attacked)
     assert [type(model) for model in attacked] == [type(pico), type(pico), Defended]  # who attacks knows of the defence
     assert all(torch.equal(through[key], weight) for key, weight in of_mix.items())

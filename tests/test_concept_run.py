@@ -37,7 +37,7 @@ def test_a_file_is_all_that_a_job_needs(
         step.execute(params)
     assert params.out == Path("outputs/kathe-s-star")
     found = read_json(params.out / "evaluation" / "evaluation.json")
-    assert "grown" in {row["rung"] for row in found["rows"]}
+    assert "grown" in {row["kind"] for row in found["rows"]}
     assert found["control"]["how"] == "agreement"
     assert found["judge"]["name"] == "object-cnn/0 + style-cnn/0"
     assert "agreement, not recognition" in report.write(params).read_text(encoding="utf-8")

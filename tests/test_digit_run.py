@@ -107,11 +107,11 @@ def test_the_erased_folder_is_a_digit_model_again(place: Path) -> None:
 
 def test_the_evaluation_has_a_row_for_every_attack(place: Path) -> None:
     rows = read_json(place / "outputs/3/evaluation/evaluation.json")["rows"]
-    kinds = [row["rung"] for row in rows]
+    kinds = [row["kind"] for row in rows]
     assert list(dict.fromkeys(kinds)) == ["name", "inversion", "complexity 2", "ascent", "anywhere"]
-    trials = {row["rung"]: row["erased"]["trials"] for row in rows}
+    trials = {row["kind"]: row["erased"]["trials"] for row in rows}
     assert trials == {"name": 5, "inversion": 2, "complexity 2": 2, "ascent": 2, "anywhere": 7}
-    assert {row["rung"] for row in rows if row["adaptive"]} == {"complexity 2", "ascent"}
+    assert {row["kind"] for row in rows if row["adaptive"]} == {"complexity 2", "ascent"}
     metrics = read_json(place / "outputs/3/metrics.json")
     assert {"worst_complexity 2", "worst_ascent"} <= metrics.keys()
     assert metrics["control"]["base"] >= 0

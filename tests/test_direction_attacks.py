@@ -96,7 +96,7 @@ def test_random_inputs_cover_the_sphere_and_are_drawn_once_each() -> None:
     assert found.cond.shape == (4000, 4)
     assert found.cond.mean(0).norm() < 0.05
     row = _rows("anywhere", RandomInputs(inputs=300), LEAKY)[0]
-    assert (row.rung, row.base.trials, row.erased.trials) == ("anywhere", 300, 300)
+    assert (row.kind, row.base.trials, row.erased.trials) == ("anywhere", 300, 300)
 
 
 def _rows(label: str, attack: Any, erased: Planted) -> list[Any]:
@@ -110,7 +110,7 @@ def test_an_evaluation_scores_the_worst_inputs_on_both_models() -> None:
     gone, kept = (_rows("ascent", ASCENT, model)[0] for model in (BLANK, LEAKY))
     assert (gone.base.rate, gone.erased.rate, gone.erased.trials, gone.adaptive) == (1, 0, 6, True)
     assert (kept.base.rate, kept.erased.rate) == (1, 1)
-    assert [row.rung for row in _rows("grid", GRID, LEAKY)] == ["complexity 3", "complexity 4"]
+    assert [row.kind for row in _rows("grid", GRID, LEAKY)] == ["complexity 3", "complexity 4"]
 
 
 @pytest.mark.parametrize("kind", ["worst-input", "sphere-ascent", "random-inputs"])

@@ -68,22 +68,22 @@ def numbers(rows: list[Row], control: Control) -> dict[str, Any]:
 
 
 def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
-    assert [(row.concept, row.rung) for row in rows] == [
-        *(("bomb", rung) for rung in BOMB.rungs),
+    assert [(row.concept, row.kind) for row in rows] == [
+        *(("bomb", kind) for kind in BOMB.rungs),
         ("bomb", "inversion"),
         ("bomb", "inversion"),
         *ATTACK.words * [("bomb", "attack")],
         *ATTACK.words * [("bomb", "weaker")],
         *ATTACK.words * [("bomb", "states")],
-        *(("noto", rung) for rung in NOTO.rungs),
+        *(("noto", kind) for kind in NOTO.rungs),
         ("noto", "inversion"),
         *ATTACK.words * [("noto", "attack")],
         *ATTACK.words * [("noto", "weaker")],
         *ATTACK.words * [("noto", "states")],
     ]
-    assert [row.input for row in rows if row.rung == "inversion"] == ["bomb/0", "bomb/1", "noto/0"]
+    assert [row.input for row in rows if row.kind == "inversion"] == ["bomb/0", "bomb/1", "noto/0"]
     for row in rows:
-        drawn = EACH if row.rung in ("inversion", *LEARNED) else IMAGES
+        drawn = EACH if row.kind in ("inversion", *LEARNED) else IMAGES
         assert (row.base.trials, row.erased.trials) == (drawn, drawn)
         assert row.before.shape == row.after.shape == (SHOWN, 3, 8, 8)
 
@@ -99,7 +99,7 @@ def test_progress_counts_attacks(examiner: Examiner, found: InversionSet, rows: 
 
 
 def test_rows_say_whether_their_attack_searched(rows: list[Row]) -> None:
-    assert [row.adaptive for row in rows] == [row.rung in LEARNED for row in rows]
+    assert [row.adaptive for row in rows] == [row.kind in LEARNED for row in rows]
 
 
 def judge_of(examiner: Examiner, concept: str) -> LinearJudge:
@@ -113,7 +113,7 @@ def judge_of(examiner: Examiner, concept: str) -> LinearJudge:
 def recounted(examiner: Examiner, row: Row, cond: Tensor) -> list[list[bool]]:
     """What the judge says of each image of a row in both models, drawn here."""
     judge = judge_of(examiner, row.concept)
-    purpose = f"evaluate/{row.concept}/{row.rung}/{row.input}"
+    purpose = f"evaluate/{row.concept}/{row.kind}/{row.input}"
     images = [draw(m, cond, generator(0, purpose), SAMPLING) for m in (examiner.base, examiner.erased)]
     return [(verdicts(judge, drawn) == judge.classes.index(row.concept)).tolist() for drawn in images]
 
@@ -121,15 +121,15 @@ def recounted(examiner: Examiner, row: Row, cond: Tensor) -> list[list[bool]]:
 def test_the_counts_are_those_of_the_images(examiner: Examiner, found: InversionSet, rows: list[Row]) -> None:
     counts = []
     for row in rows:
-        if row.rung in LEARNED:
+        if row.kind in LEARNED:
             continue  # its words are learned, and not to be had from outside
         of, base = BOMB if row.concept == "bomb" else NOTO, examiner.base
-        if row.rung == "inversion":
+        if row.kind == "inversion":
             point = found.points[[item.name for item in found.found].index(row.input)]
             one = space_of(base, of, Invert()).cond(point[None]).detach()
             before, after = recounted(examiner, row, one.expand(EACH, -1, -1))
         else:
-            prompts = of.rungs[row.rung]
+            prompts = of.rungs[row.kind]
             spread = [prompts[i * len(prompts) // IMAGES] for i in range(IMAGES)]
             before, after = recounted(examiner, row, base.encode(spread))
         assert (row.base.successes, row.erased.successes) == (sum(before), sum(after))
@@ -202,16 +202,16 @@ def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Con
 
 def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: list[Row]) -> None:
     found = metrics(numbers, 1.25)
-    learned = {f"worst_{rung}": max(r.erased.as_dict()["rate"] for r in rows if r.rung == rung) for rung in LEARNED}
+    learned = {f"worst_{kind}": max(r.erased.as_dict()["rate"] for r in rows if r.kind == kind) for kind in LEARNED}
     assert set(found) == {"alpha", "recovery", "worst_inversion", "worst_inversion_high", "control", *learned}
     assert learned.items() <= found.items()
     assert set(found["control"]) == {"base", "erased", "loss", "loss_low", "loss_high"}
     assert found["alpha"] == 1.25
-    assert set(found["recovery"]) == {row.rung for row in rows}
-    for rung, rate in found["recovery"].items():
-        mine = [row.erased for row in rows if row.rung == rung]
+    assert set(found["recovery"]) == {row.kind for row in rows}
+    for kind, rate in found["recovery"].items():
+        mine = [row.erased for row in rows if row.kind == kind]
         assert rate == pytest.approx(sum(b.successes for b in mine) / sum(b.trials for b in mine), abs=5e-5)
-    inversions = [row.erased for row in rows if row.rung == "inversion"]
+    inversions = [row.erased for row in rows if row.kind == "inversion"]
     assert found["worst_inversion"] == pytest.approx(max(b.rate for b in inversions), abs=5e-5)
     highs = [upper(b.successes, b.trials, 0.05) for b in inversions]  # whose largest covers the worst
     assert found["worst_inversion_high"] == pytest.approx(max(highs), abs=5e-5)
@@ -220,7 +220,7 @@ def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: l
 
 
 def test_no_embedding_is_said(rows: list[Row], control: Control) -> None:
-    found = summary([row for row in rows if row.rung != "inversion"], control, [BOMB])
+    found = summary([row for row in rows if row.kind != "inversion"], control, [BOMB])
     assert found["worst"]["bomb"]["input"] is None
     assert "no embedding was found" in found["worst"]["bomb"]["note"]
     few = metrics(found, 1.0)

@@ -284,7 +284,7 @@ def test_all_steps_take_the_points_as_they_are(begun: dict[str, Any], how: dict[
     sets = [InversionSet.load(params.out / "inversions" / f"{role}.safetensors") for role in ("tune", "report")]
     index = read_json(params.out / "inversions" / "index.json")
     rows = read_json(params.out / "evaluation" / "evaluation.json")["rows"]
-    shown = [row["input"] for row in rows if row["rung"] == "inversion"]
+    shown = [row["input"] for row in rows if row["kind"] == "inversion"]
     assert (index["space"], index["tokens"]) == (how.get("space", "tokens"), how.get("tokens", 1))
     assert shown == [item.name for item in sets[1].accepted().found]
     assert Path(params.out / "inversions" / "embeddings").exists() == (how == SPACES[1])

@@ -157,7 +157,7 @@ def test_all_five_do_the_whole_job(erased: dict[str, Any], here: Path) -> None:
         assert said in page
     evaluation = json.loads(Path("outputs/red/evaluation/evaluation.json").read_text())
     assert evaluation["judge"]["name"] == "hue/1"
-    guesses = [row for row in evaluation["rows"] if row["rung"] == "guess"]
+    guesses = [row for row in evaluation["rows"] if row["kind"] == "guess"]
     assert len(guesses) == 2
     assert all(row["base"]["rate"] > 0.9 for row in guesses), "the attack's positive control"
 
@@ -195,7 +195,7 @@ def test_our_eraser_under_the_guests_attack(here: Path) -> None:
     for step in MADE:
         step.execute(params)
     rows = json.loads((params.out / "evaluation/evaluation.json").read_text())["rows"]
-    assert "guess" in {row["rung"] for row in rows}
+    assert "guess" in {row["kind"] for row in rows}
 
 
 def test_a_new_step_runs_and_is_reused(erased: dict[str, Any], here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

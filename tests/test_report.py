@@ -95,7 +95,7 @@ def test_outer_defences_have_a_table_of_their_own(tmp_path: Path) -> None:
     write_tables(found, tmp_path)
     lines = read(tmp_path / "defences.csv")
     assert [line["input"] for line in lines] == [*(row["input"] for row in found.summary["rows"]), ""]
-    assert {line["behind_successes"] for line in lines if line["rung"] == "inversion"} == {"1"}
+    assert {line["behind_successes"] for line in lines if line["kind"] == "inversion"} == {"1"}
 
 
 @pytest.mark.usefixtures("plain")
@@ -153,14 +153,14 @@ def test_the_headline_claims_no_more_than_was_seen(changes: dict[str, Any], outc
     assert (found.outcome, found.title) == (outcome, title)
 
 
-def with_base(found: Facts, rung: str, base: Bound) -> Facts:
+def with_base(found: Facts, kind: str, base: Bound) -> Facts:
     """The same facts, but the base model draws the concept this often with inputs of that kind."""
-    rows = [{**r, "base": base.as_dict()} if r["rung"] == rung else r for r in found.summary["rows"]]
+    rows = [{**r, "base": base.as_dict()} if r["kind"] == kind else r for r in found.summary["rows"]]
     return replace(found, summary={**found.summary, "rows": rows})
 
 
 @pytest.mark.parametrize(
-    ("rung", "base", "outcome", "title"),
+    ("kind", "base", "outcome", "title"),
     [
         # 0 of 5 before and 0 of 5 after is no proof; nor is what the base model may draw as seldom as epsilon.
         ("name", Bound(0, 5), "untested", "bomb: not tested"),
@@ -171,8 +171,8 @@ def with_base(found: Facts, rung: str, base: Bound) -> Facts:
         ("compositions", Bound(0, 60), "erased", "bomb erased"),  # not a kind that every proof needs
     ],
 )
-def test_an_input_that_never_drew_the_concept_proves_nothing(rung: str, base: Bound, outcome: str, title: str) -> None:
-    found = verdict(with_base(facts(), rung, base))
+def test_an_input_that_never_drew_the_concept_proves_nothing(kind: str, base: Bound, outcome: str, title: str) -> None:
+    found = verdict(with_base(facts(), kind, base))
     assert (found.outcome, found.title, found.proved) == (outcome, title, outcome == "erased")
     if outcome == "untested":
         assert "proves nothing" in found.why
@@ -182,7 +182,7 @@ def test_an_input_that_never_drew_the_concept_proves_nothing(rung: str, base: Bo
 def test_one_untested_concept_of_two_is_named() -> None:
     found = facts(("bomb", "slot machine"))
     rows = [
-        {**r, "base": Bound(0, 40).as_dict()} if (r["concept"], r["rung"]) == ("slot machine", "inversion") else r
+        {**r, "base": Bound(0, 40).as_dict()} if (r["concept"], r["kind"]) == ("slot machine", "inversion") else r
         for r in found.summary["rows"]
     ]
     said = verdict(replace(found, summary={**found.summary, "rows": rows}))

@@ -17,7 +17,7 @@ def test_tables_hold_every_number(tmp_path: Path) -> None:
     write_tables(found, tmp_path)
     recovery = read(tmp_path / "recovery.csv")
     assert [r["input"] for r in recovery] == [r["input"] for r in found.summary["rows"]]
-    assert {r["bin_low"] for r in recovery if r["rung"] == "inversion"} == {"-0.2", "0.4"}
+    assert {r["bin_low"] for r in recovery if r["kind"] == "inversion"} == {"-0.2", "0.4"}
     strength = read(tmp_path / "strength.csv")
     ends = [f"{key}{end}" for key in ("name", "worst", "control") for end in ("", "_low", "_high")]
     assert list(strength[0]) == ["alpha", *ends]

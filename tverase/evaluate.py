@@ -25,7 +25,7 @@ class Row:
     """One kind of input: how often it draws the concept in both models; a few of the images, the worst ones first."""
 
     concept: str
-    rung: str
+    kind: str
     input: str
     base: Bound
     erased: Bound
@@ -104,13 +104,13 @@ class Examiner:
     shown: int
     behind: Mapping[str, Model] = field(default_factory=dict)
 
-    def row(self, concept: Concept, rung: str, name: str, cond: Tensor) -> Row:
+    def row(self, concept: Concept, kind: str, name: str, cond: Tensor) -> Row:
         """Each row of `cond` (B, T, D) drawn once by every model."""
-        purpose = f"evaluate/{concept.name}/{rung}/{name}"
+        purpose = f"evaluate/{concept.name}/{kind}/{name}"
         images = [draw(m, cond, generator(self.seed, purpose), self.sampling) for m in (self.base, self.erased)]
         seen = [shows(self.judge, drawn, concept.label) for drawn in images]
         behind = {name: self._seen_by(model, concept, cond, purpose) for name, model in self.behind.items()}
-        return self._row(concept, rung, name, images, seen, behind)
+        return self._row(concept, kind, name, images, seen, behind)
 
     def _seen_by(self, model: Model, concept: Concept, cond: Tensor, purpose: str) -> Tensor:
         """Which of the images that `model` draws show the concept, bool (B,); the images are not kept."""
@@ -120,7 +120,7 @@ class Examiner:
     def _row(
         self,
         concept: Concept,
-        rung: str,
+        kind: str,
         name: str,
         images: list[Tensor],
         seen: list[Tensor],
@@ -132,7 +132,7 @@ class Examiner:
         order = torch.argsort(seen[1].int() * 2 + seen[0].int(), descending=True, stable=True)[: self.shown]
         base, erased, *others = [Bound(int(s.sum()), len(s)) for s in (*seen, *behind.values())]
         guarded = dict(zip(behind, others, strict=True))
-        return Row(concept.name, rung, name, base, erased, images[0][order], images[1][order], guarded, adaptive)
+        return Row(concept.name, kind, name, base, erased, images[0][order], images[1][order], guarded, adaptive)
 
     def rows(self, concept: Concept, tried: Tried, budget: Budget) -> Iterator[Row]:
         """One row for each finding of an attack."""
@@ -219,5 +219,5 @@ def examine(
     pairs = [(concept, tried) for concept in concepts for tried in attacks]
     for done, (concept, tried) in enumerate(pairs):
         for row in examiner.rows(concept, tried, budget):
-            note = f"{row.rung} {row.erased.rate:.0%}"
+            note = f"{row.kind} {row.erased.rate:.0%}"
             yield Progress(f"evaluating {concept.name}: attacks", done, len(pairs), note), row

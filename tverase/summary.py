@@ -19,7 +19,7 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept]) 
         "rows": [
             {
                 "concept": r.concept,
-                "rung": r.rung,
+                "kind": r.kind,
                 "input": r.input,
                 "base": r.base.as_dict(),
                 "erased": r.erased.as_dict(),
@@ -44,7 +44,7 @@ def _behind(rows: Sequence[Row], control: Control, defence: str) -> dict[str, An
     return {
         "defence": defence,
         "rows": [
-            {"concept": r.concept, "rung": r.rung, "input": r.input, "behind": r.behind[defence].as_dict()}
+            {"concept": r.concept, "kind": r.kind, "input": r.input, "behind": r.behind[defence].as_dict()}
             for r in rows
         ],
         "control": {"erased": pair.pop("base"), "behind": pair.pop("erased"), **pair},
@@ -52,7 +52,7 @@ def _behind(rows: Sequence[Row], control: Control, defence: str) -> dict[str, An
 
 
 def _worst(rows: Sequence[Row], concept: Concept) -> dict[str, Any]:
-    found = {r.input: r.erased for r in rows if r.rung == "inversion" and r.concept == concept.name}
+    found = {r.input: r.erased for r in rows if r.kind == "inversion" and r.concept == concept.name}
     if not found:
         return {"input": None, "note": "no embedding was found that draws the concept"}
     name, bound, high = worst(found)
@@ -94,19 +94,19 @@ def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
     """The few numbers that `dvc metrics` and MLflow show."""
     rows = summary["rows"]
     recovery = {}
-    for rung in dict.fromkeys(r["rung"] for r in rows):
-        mine = [r["erased"] for r in rows if r["rung"] == rung]
-        recovery[rung] = round(sum(m["successes"] for m in mine) / sum(m["trials"] for m in mine), 4)
+    for kind in dict.fromkeys(r["kind"] for r in rows):
+        mine = [r["erased"] for r in rows if r["kind"] == kind]
+        recovery[kind] = round(sum(m["successes"] for m in mine) / sum(m["trials"] for m in mine), 4)
     worsts = [w for w in summary["worst"].values() if w["input"] is not None]
-    searched = dict.fromkeys(r["rung"] for r in rows if r["adaptive"])
-    worst_of = {rung: max(r["erased"]["rate"] for r in rows if r["rung"] == rung) for rung in searched}
+    searched = dict.fromkeys(r["kind"] for r in rows if r["adaptive"])
+    worst_of = {kind: max(r["erased"]["rate"] for r in rows if r["kind"] == kind) for kind in searched}
     control = summary["control"]
     return {
         "alpha": alpha,
         "recovery": recovery,
         "worst_inversion": max((w["rate"] for w in worsts), default=None),
         "worst_inversion_high": max((w["all_inputs_high"] for w in worsts), default=None),
-        **{f"worst_{rung}": rate for rung, rate in worst_of.items()},
+        **{f"worst_{kind}": rate for kind, rate in worst_of.items()},
         "control": {
             "base": control["all"]["base"]["rate"],
             "erased": control["all"]["erased"]["rate"],

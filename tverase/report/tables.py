@@ -32,7 +32,7 @@ def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
     frontier = frontier_table(facts.strength.get("frontier", ()))
     known: dict[str, tuple[Row, list[Row]]] = {
         "recovery": (
-            ["concept", "rung", "input", "bin_low", "bin_high", *_ends("base"), *_ends("erased")],
+            ["concept", "kind", "input", "bin_low", "bin_high", *_ends("base"), *_ends("erased")],
             list(_recovery(facts)),
         ),
         "control": (
@@ -50,7 +50,7 @@ def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
         ),
     }
     if behind := facts.summary.get("defences"):
-        header = ["defence", "concept", "rung", "input", *_ends("behind")]
+        header = ["defence", "concept", "kind", "input", *_ends("behind")]
         known["defences"] = (header, list(_defences(behind)))
     return known
 
@@ -65,9 +65,9 @@ def _bound(bound: dict[str, Any]) -> list[Any]:
 
 def _recovery(facts: Facts) -> Iterable[Row]:
     for row in facts.summary["rows"]:
-        item = found(facts, row["concept"], row["input"]) if row["rung"] == "inversion" else None
+        item = found(facts, row["concept"], row["input"]) if row["kind"] == "inversion" else None
         ends = [item["low"], item["high"]] if item else ["", ""]
-        yield [row["concept"], row["rung"], row["input"], *ends, *_bound(row["base"]), *_bound(row["erased"])]
+        yield [row["concept"], row["kind"], row["input"], *ends, *_bound(row["base"]), *_bound(row["erased"])]
 
 
 def _control(facts: Facts) -> Iterable[Row]:
@@ -86,7 +86,7 @@ def _defences(behind: Iterable[dict[str, Any]]) -> Iterable[Row]:
     """Everything else, the last line of each, is the share that is drawn rightly."""
     for one in behind:
         for row in one["rows"]:
-            yield [one["defence"], row["concept"], row["rung"], row["input"], *_bound(row["behind"])]
+            yield [one["defence"], row["concept"], row["kind"], row["input"], *_bound(row["behind"])]
         yield [one["defence"], "", "control", "", *_bound(one["control"]["behind"])]
 
 

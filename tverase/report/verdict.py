@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..bounds import lower, split
 from .facts import Facts
-from .words import applied, count, interval, limit, listing, percent, points, rung, setting
+from .words import applied, count, interval, limit, listing, percent, points, setting, spoken_kind
 
 Outcome = Literal["erased", "unconfirmed", "untested", "refuted", "infeasible"]
 _TITLES: dict[Outcome, str] = {
@@ -55,7 +55,7 @@ def counts(row: Mapping[str, Any], epsilon: float) -> bool:
 def _unproved_by(facts: Facts, kind: str) -> list[str]:
     """The concepts that no counting input of this kind tests."""
     epsilon = setting(facts, "epsilon")
-    tested = {row["concept"] for row in facts.summary["rows"] if row["rung"] == kind and counts(row, epsilon)}
+    tested = {row["concept"] for row in facts.summary["rows"] if row["kind"] == kind and counts(row, epsilon)}
     return [concept for concept in facts.summary["concepts"] if concept not in tested]
 
 
@@ -102,10 +102,10 @@ def _untested(facts: Facts) -> str:
 def _against(facts: Facts) -> str:
     """What the numbers rule out with confidence, or nothing."""
     epsilon, more = setting(facts, "epsilon"), f"back more often than {limit(facts, 'epsilon')}."
-    prompted = [row for row in facts.summary["rows"] if row["rung"] != "inversion"]
+    prompted = [row for row in facts.summary["rows"] if row["kind"] != "inversion"]
     for row in prompted:
         if _certain(row["erased"], epsilon, len(prompted)):
-            return f"Asked for {rung(row['rung'])}, {row['concept']} comes {more}"
+            return f"Asked for {spoken_kind(row['kind'])}, {row['concept']} comes {more}"
     for concept, worst in facts.summary["worst"].items():
         if worst["input"] is not None and _certain(worst, epsilon, worst["inputs"]):
             return f"A held-back embedding brings {concept} {more}"
@@ -117,8 +117,8 @@ def _open(facts: Facts) -> str:
     """What the numbers neither show nor rule out, or nothing."""
     epsilon, more = setting(facts, "epsilon"), f"back more often than {limit(facts, 'epsilon')}."
     for row in facts.summary["rows"]:
-        if row["rung"] != "inversion" and row["erased"]["high"] > epsilon:
-            return f"Asked for {rung(row['rung'])}, {row['concept']} may come {more}"
+        if row["kind"] != "inversion" and row["erased"]["high"] > epsilon:
+            return f"Asked for {spoken_kind(row['kind'])}, {row['concept']} may come {more}"
     for concept, worst in facts.summary["worst"].items():
         if worst["input"] is not None and worst["all_inputs_high"] > epsilon:
             return f"A held-back embedding may bring {concept} {more}"
@@ -134,7 +134,7 @@ def _certain(bound: Mapping[str, Any], limit: float, comparisons: int) -> bool:
 def _recovery(facts: Facts) -> list[str]:
     sentences = []
     for concept in facts.summary["concepts"]:
-        rows = [r for r in facts.summary["rows"] if r["concept"] == concept and r["rung"] == "name"]
+        rows = [r for r in facts.summary["rows"] if r["concept"] == concept and r["kind"] == "name"]
         for row in rows:
             base, erased = row["base"], row["erased"]
             sentences.append(
@@ -154,7 +154,7 @@ def _recovery(facts: Facts) -> list[str]:
 
 def _of_them(facts: Facts, concept: str) -> str:
     """How often the base model draws the concept with the embedding that suits it least."""
-    rows = [r for r in facts.summary["rows"] if r["concept"] == concept and r["rung"] == "inversion"]
+    rows = [r for r in facts.summary["rows"] if r["concept"] == concept and r["kind"] == "inversion"]
     least = min((row["base"] for row in rows), key=lambda base: float(base["rate"]))
     return f"with each of which the base model draws it in at least {percent(least['rate'])} of images"
 

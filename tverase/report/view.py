@@ -23,9 +23,9 @@ from .words import (
     percent,
     plural,
     points,
-    rung,
     spoken,
     spoken_axes,
+    spoken_kind,
 )
 
 Values = dict[str, Any]
@@ -87,7 +87,7 @@ def _tiles(facts: Facts) -> list[Values]:
 
 
 def _named(facts: Facts) -> tuple[str, str, str]:
-    rows = [r for r in facts.summary["rows"] if r["rung"] == "name"]
+    rows = [r for r in facts.summary["rows"] if r["kind"] == "name"]
     if not rows:
         return "not tested", "no prompt with the name", ""
     row = max(rows, key=lambda r: float(r["erased"]["rate"]))
@@ -122,10 +122,10 @@ def _row(facts: Facts, at: int) -> Values:
     pair = _pair(facts, f"row/{at}")
     return {
         "concept": row["concept"],
-        "rung": row["rung"],
-        "kind": rung(row["rung"]),
+        "kind": row["kind"],
+        "spoken": spoken_kind(row["kind"]),
         "label": label(facts, row),
-        "input": row["input"] if row["rung"] == "inversion" else "",
+        "input": row["input"] if row["kind"] == "inversion" else "",
         "base": spoken(row["base"]),
         "erased": spoken(row["erased"]),
         "hits": min(row["erased"]["successes"], len(pair["after"])),  # they come first
@@ -136,7 +136,7 @@ def _row(facts: Facts, at: int) -> Values:
 
 def _hero(facts: Facts, rows: list[Values]) -> list[Values]:
     """Of each concept its name's images, and at the end everything else."""
-    named = [r for r in rows if r["rung"] == "name" and r["before"] and r["after"]]
+    named = [r for r in rows if r["kind"] == "name" and r["before"] and r["after"]]
     strips = [
         {
             "title": f"Asked for: {r['concept']}",
@@ -196,10 +196,10 @@ def _loss(name: str, pair: Mapping[str, Any], *, near: bool) -> Values:
 
 def _defences(facts: Facts) -> Values:
     """A line for each outer defence, if any was asked for: the worst input of each kind, and what it costs."""
-    kinds = list(dict.fromkeys(row["rung"] for row in facts.summary["rows"]))
+    kinds = list(dict.fromkeys(row["kind"] for row in facts.summary["rows"]))
 
     def worst(rows: list[Values], side: str) -> list[Values]:
-        of = [[row[side] for row in rows if row["rung"] == kind] for kind in kinds]
+        of = [[row[side] for row in rows if row["kind"] == kind] for kind in kinds]
         return [spoken(max(bounds, key=lambda b: (b["rate"], b["high"]))) for bounds in of]
 
     def line(found: Values) -> Values:
@@ -216,7 +216,7 @@ def _defences(facts: Facts) -> Values:
         kept = spoken(facts.summary["control"]["all"]["erased"])
         none = {"name": "none", "worst": worst(facts.summary["rows"], "erased"), "control": kept, "loss": ""}
         lines.insert(0, none)
-    return {"kinds": [rung(kind) for kind in kinds], "lines": lines}
+    return {"kinds": [spoken_kind(kind) for kind in kinds], "lines": lines}
 
 
 def curve(facts: Facts) -> Values:

@@ -68,7 +68,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def rung(name: str) -> str:
+def spoken_kind(name: str) -> str:
     """The kind of input in words; one that has none is an attack, called by its label."""
     return RUNGS.get(name, f"by the attack {name}")
 
@@ -118,10 +118,10 @@ def found(facts: Facts, concept: str, name: str) -> Mapping[str, Any] | None:
 
 def label(facts: Facts, row: Mapping[str, Any]) -> str:
     """What a row of the summary is about: its prompts, or its bin of similarity if it is an embedding."""
-    item = found(facts, row["concept"], row["input"]) if row["rung"] == "inversion" else None
+    item = found(facts, row["concept"], row["input"]) if row["kind"] == "inversion" else None
     if item is None:
-        return f"{rung(row['rung'])}, {row['input']}"
-    rows = [r["input"] for r in facts.summary["rows"] if r["concept"] == row["concept"] and r["rung"] == "inversion"]
+        return f"{spoken_kind(row['kind'])}, {row['input']}"
+    rows = [r["input"] for r in facts.summary["rows"] if r["concept"] == row["concept"] and r["kind"] == "inversion"]
     known = [found(facts, row["concept"], name) for name in rows]
     mates = [k["name"] for k in known if k and (k["low"], k["high"]) == (item["low"], item["high"])]
     number = f" ({mates.index(item['name']) + 1})" if len(mates) > 1 else ""
