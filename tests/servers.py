@@ -26,11 +26,16 @@ def free_port() -> int:
         return int(bound.getsockname()[1])
 
 
+def dry_make(*arguments: str) -> str:
+    """What `make` would run, also when `make test` runs these tests: its own flags do not reach this one."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    words = ["make", "--no-print-directory", "-n", *arguments]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=kept).stdout.strip()
+
+
 def command(target: str, port: int) -> list[str]:
     """What `make TARGET PORT=...` runs, with this Python."""
-    said = subprocess.run(
-        ["make", "-n", target, f"PORT={port}"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    said = dry_make(target, f"PORT={port}")
     interpreter, *words = shlex.split(said.replace("\\\n", " ").splitlines()[-1])
     assert interpreter.endswith("/python")
     return [sys.executable, *words]

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from servers import dry_make
 
 from flows import serve
 from flows._params import read
@@ -101,15 +102,13 @@ def test_impossible_parameters_are_one_sentence() -> None:
 
 
 def test_make_serves_on_loopback() -> None:
-    run = subprocess.run(
-        ["make", "-n", "serve", "deploy", "worker", "ui"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "flows.serve prefect --port 4200" in run.stdout
-    assert "flows.serve mlflow --port 5000" in run.stdout
+    shown = dry_make("serve", "deploy", "worker", "ui")
+    assert "flows.serve prefect --port 4200" in shown
+    assert "flows.serve mlflow --port 5000" in shown
     for command in ("prefect", "mlflow"):
         assert serve.options([command]).host == "127.0.0.1"
-    assert "infra/deploy" in run.stdout
-    assert f"--pool {DEPLOYMENTS['nightly']['work_pool']['name']}" in run.stdout
+    assert "infra/deploy" in shown
+    assert f"--pool {DEPLOYMENTS['nightly']['work_pool']['name']}" in shown
 
 
 def test_ports_are_on_loopback() -> None:

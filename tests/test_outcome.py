@@ -81,12 +81,14 @@ def call(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def last_state() -> Any:
-    """The state of the last flow run, as the server has it."""
+    """The state of the flow run that ended last, as the server has it; other tests leave runs that are scheduled for later."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterEndTime
     from prefect.client.schemas.sorting import FlowRunSort
 
+    ended = FlowRunFilter(end_time=FlowRunFilterEndTime(is_null_=False))
     with get_client(sync_client=True) as client:
-        return client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0].state
+        return client.read_flow_runs(flow_run_filter=ended, sort=FlowRunSort.END_TIME_DESC, limit=1)[0].state
 
 
 def summary_of(key: str) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from servers import ROOT, ask, command, environment, free_port, processes, running, wait_for
+from servers import ask, command, dry_make, environment, free_port, processes, running, wait_for
 
 
 class Served(NamedTuple):
@@ -247,8 +247,7 @@ with get_client(sync_client=True) as client:
 
 
 def test_the_makefile_takes_ports() -> None:
-    said = subprocess.run(["make", "-n", "deploy", "worker", "PORT=4300"], cwd=ROOT, capture_output=True, text=True)
-    assert said.stdout.count("--port 4300") == 2
-    usual = subprocess.run(["make", "-n", "serve", "ui"], cwd=ROOT, capture_output=True, text=True)
-    assert "flows.serve prefect --port 4200" in usual.stdout
-    assert "flows.serve mlflow --port 5000" in usual.stdout
+    assert dry_make("deploy", "worker", "PORT=4300").count("--port 4300") == 2
+    usual = dry_make("serve", "ui")
+    assert "flows.serve prefect --port 4200" in usual
+    assert "flows.serve mlflow --port 5000" in usual
