@@ -9,8 +9,10 @@ import typer
 if TYPE_CHECKING:
     from tverase.concepts.check import Checked
 
-concepts = typer.Typer(no_args_is_help=True, help="Concept files: write one, check one on a base model.")
-prompts = typer.Typer(no_args_is_help=True, help="Grow the prompts of a concept file.")
+concepts = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Concept files: write one, check one on a base model."
+)
+prompts = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Grow the prompts of a concept file.")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A concept file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]

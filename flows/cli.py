@@ -11,7 +11,7 @@ from flows._concepts import concepts, prompts
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    rich_markup_mode=None,  # markup would take `[skull]` for a style and leave it out
     help="Take a concept out of a text-to-image model with task vectors, and prove that it is gone.",
     epilog="Exit codes: 0 done, 2 parameters, 3 data, 4 model, 5 nothing to erase, 6 storage, 7 network, "
     "8 numbers, 9 MLflow, 10 no strength meets both bounds, 11 not proved: refuted, unconfirmed or untested, "
@@ -28,6 +28,36 @@ app.add_typer(concepts, name="concept")
 app.add_typer(prompts, name="prompts")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        typer.echo(f"tverase {metadata.version('tverase')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take a concept out of a text-to-image model with task vectors, and prove that it is gone."""
+
+
+def _steps() -> list[str]:
+    """The names of the steps, for a shell that completes them; nothing heavy is imported."""
+    import tasks
+
+    return sorted(path.stem for path in Path(tasks.__path__[0]).glob("[!_]*.py"))
+
+
+def _kinds() -> list[str]:
+    from flows._list import PLURALS
+
+    return list(PLURALS)
+
+
 def _load(path: Path, overrides: list[str], model: str) -> Any:
     from tverase.config import Params
 
@@ -39,16 +69,21 @@ def run(
     set_: Set = [],  # noqa: B006 - typer makes a new list
     model: ModelAt = "",
     from_: Annotated[
-        str, typer.Option("--from", metavar="STEP", help="Begin here; earlier results are believed.")
+        str,
+        typer.Option("--from", metavar="STEP", autocompletion=_steps, help="Begin here; earlier results are believed."),
     ] = "",
-    force: Annotated[list[str], typer.Option("--force", metavar="STEP", help="Run this step again.")] = [],  # noqa: B006
+    force: Annotated[
+        list[str], typer.Option("--force", metavar="STEP", autocompletion=_steps, help="Run this step again.")
+    ] = [],  # noqa: B006
     strict: Annotated[
         bool, typer.Option("--strict", help="Run again what other versions of torch, diffusers or transformers made.")
     ] = False,
     params: File = PARAMS,
     as_json: AsJson = False,
 ) -> None:
-    """Erase: every step that is not up to date, then the report and the registry. Exit code 0 means: proved.
+    """Erase: run every step that is not up to date.
+
+    The report and the registry come last. Exit code 0 means: proved.
 
     Example: tverase run --set 'concepts=[skull]' --set finetune.steps=100
     """
@@ -110,10 +145,15 @@ def report(set_: Set = [], params: File = PARAMS, as_json: AsJson = False) -> No
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="attacks, erasers, judges, models or concepts.")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", autocompletion=_kinds, help="attacks, erasers, judges, models or concepts."),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """What can be chosen by name, built in or from another package: one line and a paper each.
+    """Show what can be chosen by name, with one line and a paper each.
+
+    It lists what is built in and what other installed packages add.
 
     Example: tverase list judges
     """
