@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, multinomial
 
-from tverase.bounds import Bound, lower, sequential_upper, split, upper, worst
+from tverase.bounds import Bound, lower, paired_difference, sequential_upper, split, upper, worst
 from tverase.errors import ConfigError
 
 CASES = [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (1, 64), (17, 64), (63, 64), (5, 320), (300, 320)]
@@ -102,6 +102,49 @@ def test_split_bounds_hold_together() -> None:
     holds = np.prod([binom.pmf(np.flatnonzero(high >= p), trials, p).sum() for p in shares])
     assert holds >= 1 - error
     assert each == pytest.approx(error / 10)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "pairs", "low", "high"),
+    [
+        # Fagerland, Lydersen & Laake: Statistics in Medicine 33:2850 (2014), and chapter 8 of their book of 2017.
+        (1, 7, 21, -0.517, -0.026),
+        (6, 16, 161, -0.1240, -0.0054),
+    ],
+)
+def test_paired_difference_is_the_published_one(lost: int, won: int, pairs: int, low: float, high: float) -> None:
+    digits = 3 if pairs == 21 else 4
+    assert [round(end, digits) for end in paired_difference(lost, won, pairs)] == [low, high]
+    assert [round(end, digits) for end in paired_difference(won, lost, pairs)] == [-high, -low]
+
+
+def test_paired_difference_excludes_zero_exactly_where_mcnemars_test_rejects() -> None:
+    for lost in range(31):
+        for won in range(31 - lost):
+            low, high = paired_difference(lost, won, 30)
+            assert -1 <= low <= (lost - won) / 30 <= high <= 1
+            assert (low <= 0 <= high) == ((lost - won) ** 2 <= 1.959964**2 * (lost + won))
+    assert paired_difference(0, 0, 44)[1] == pytest.approx(1.959964**2 / (44 + 1.959964**2))
+    assert (paired_difference(0, 5, 5)[0], paired_difference(5, 0, 5)[1]) == (-1.0, 1.0)
+    with pytest.raises(ConfigError, match="4 lost and 3 won of 6 pairs"):
+        paired_difference(4, 3, 6)
+
+
+def test_paired_difference_covers_and_is_narrower_than_two_exact_intervals() -> None:
+    """Every outcome is enumerated: the coverage is that of a good approximate interval, near the nominal 95%."""
+    pairs = 40
+    outcomes = [(lost, won) for lost in range(pairs + 1) for won in range(pairs + 1 - lost)]
+    ends = np.array([paired_difference(*outcome, pairs) for outcome in outcomes])
+    counts = np.array([(lost, won, pairs - lost - won) for lost, won in outcomes])
+    found = []
+    for lost, won in [(0.02, 0.02), (0.05, 0.01), (0.1, 0.02), (0.1, 0.1), (0.2, 0.05), (0.3, 0.1), (0.3, 0.3)]:
+        holds = (ends[:, 0] <= lost - won) & (lost - won <= ends[:, 1])
+        found.append(multinomial.pmf(counts[holds], pairs, [lost, won, 1 - lost - won]).sum())
+    assert min(found) > 0.93
+    assert np.mean(found) > 0.945
+    exact = Bound(33, 320, 0.975), Bound(6, 320, 0.975)
+    low, high = paired_difference(33, 6, 320)
+    assert 1.5 * (high - low) < (exact[0].high - exact[1].low) - (exact[0].low - exact[1].high)
 
 
 def test_nothing_drawn_says_nothing() -> None:

@@ -1,9 +1,10 @@
-"""Intervals for shares of images, exact or good at every look, and how the error is split when many are compared."""
+"""Intervals for shares of images, and how the error is split when many are compared."""
 
 import math
 from dataclasses import dataclass
 
-from scipy.stats import beta
+from scipy.optimize import brentq
+from scipy.stats import beta, norm
 
 from .errors import ConfigError
 
@@ -66,6 +67,32 @@ def sequential_upper(successes: int, trials: int, error: float) -> float:
 def lower(successes: int, trials: int, error: float) -> float:
     """The one-sided lower bound that misses the true share with probability `error` at most."""
     return 0.0 if successes == 0 else float(beta.ppf(error, successes, trials - successes + 1))
+
+
+def paired_difference(lost: int, won: int, pairs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of a difference of two shares of the same pairs (Tango, 1998, Statistics in Medicine 17:891).
+
+    lost, won: the pairs that only the first or only the second of the two gets right.
+    """
+    if not 0 <= min(lost, won) <= lost + won <= pairs:
+        raise ConfigError(f"{lost} lost and {won} won of {pairs} pairs are impossible.")
+    z = float(norm.ppf((1 + confidence) / 2))
+    return _lowest(lost, won, pairs, z), -_lowest(won, lost, pairs, z)
+
+
+def _lowest(lost: int, won: int, pairs: int, z: float) -> float:
+    """The smallest difference that the score test does not reject at `z`."""
+    if won == pairs:
+        return -1.0
+
+    def excess(delta: float) -> float:
+        linear = (2 * pairs - lost + won) * delta - lost - won
+        # The likeliest share of won pairs if the difference is delta.
+        share = (math.sqrt(max(linear**2 + 8 * pairs * won * delta * (1 - delta), 0.0)) - linear) / (4 * pairs)
+        variance = pairs * (2 * share + delta * (1 - delta))
+        return lost - won - pairs * delta - z * math.sqrt(max(variance, 0.0))
+
+    return float(brentq(excess, -1.0, (lost - won) / pairs - 1e-9))
 
 
 def split(error: float, comparisons: int) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .bounds import Bound, worst
+from .bounds import Bound, paired_difference, worst
 from .concepts import Concept
 from .evaluate import Control, Row
 from .retention import AGREEMENT
@@ -60,16 +60,16 @@ def _worst(rows: Sequence[Row], concept: Concept) -> dict[str, Any]:
 
 
 def _pair(base: Tensor, erased: Tensor) -> dict[str, Any]:
-    """Both rates, the loss in points, and its interval: of the images that only one of the models gets right."""
+    """Both rates, and the loss with its paired score interval."""
     lost, won = int((base & ~erased).sum()), int((~base & erased).sum())
     count = len(base)
+    low, high = paired_difference(lost, won, count)
     return {
         "base": Bound(int(base.sum()), count).as_dict(),
         "erased": Bound(int(erased.sum()), count).as_dict(),
         "loss": round((lost - won) / count, 4),
-        # Paired: the interval of the share lost less the share won, each exact at half of the error.
-        "loss_low": round(Bound(lost, count, 0.975).low - Bound(won, count, 0.975).high, 4),
-        "loss_high": round(Bound(lost, count, 0.975).high - Bound(won, count, 0.975).low, 4),
+        "loss_low": round(low, 4),
+        "loss_high": round(high, 4),
     }
 
 
