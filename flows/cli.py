@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows._concepts import concepts, prompts
+from flows._storage import fetch, publish, store_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,6 +63,24 @@ def _load(path: Path, overrides: list[str], model: str) -> Any:
     from tverase.config import Params
 
     return Params.load(path, [*overrides, *([f"model={json.dumps(model)}"] if model else [])])
+
+
+@app.command()
+def init(
+    concept: Annotated[str, typer.Option("--concept", metavar="NAME", help="What to erase, as in a prompt.")] = "bomb",
+    kind: Annotated[str, typer.Option(help="object, style, person, nsfw, class or topic.")] = "object",
+    model: ModelAt = "stable-diffusion-v1-5/stable-diffusion-v1-5",
+) -> None:
+    """Begin a project: params.yaml, dvc.yaml, prefect.yaml and a concept file.
+
+    They are written into the current folder. Nothing is overwritten, fetched or run.
+
+    Example: tverase init --concept "van gogh" --kind style --model path/to/stable-diffusion
+    """
+    from flows._init import init as begin
+
+    written = begin(concept, kind, model)
+    typer.echo(f"written: {', '.join(map(str, written))}\nnext:\n  tverase concept check {written[0]}\n  tverase run")
 
 
 @app.command()
@@ -161,6 +180,11 @@ def list_(
 
     rows = listed(kind)
     typer.echo(json.dumps(rows) if as_json else table(rows))
+
+
+app.command()(publish)
+app.command()(fetch)
+app.add_typer(store_app, name="store")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from tverase.config import Params
 from tverase.files import write_text
 
 from ._all import chosen
+from ._common import MODEL, model_is_given
 from ._dvc import MAIN, PIPELINES
 from ._step import Step
 
@@ -23,20 +24,22 @@ HEAD = (
 
 
 def pipelines(root: Path = ROOT) -> dict[Path, str]:
-    """The text of the DVC files, by path: one for each file of parameters in git."""
-    return {dvc: pipeline(params, dvc, root) for params, dvc in PIPELINES.items()}
+    """The text of the DVC files, by path: one for each file of parameters in git that `root` has."""
+    return {dvc: pipeline(params, dvc, root) for params, dvc in PIPELINES.items() if (root / params).exists()}
 
 
 def pipeline(path: Path, dvc: Path, root: Path = ROOT) -> str:
     """The stages of a run with the parameters in `path`, for a DVC file that lies at `dvc`.
 
     What the parameters leave to their defaults is no dependency of a stage: DVC knows no parameter that is not written.
+    Nor is source that does not lie in `root`, as that of an installed package. A model that is not there is not fetched.
     """
     content = yaml.safe_load((root / path).read_text(encoding="utf-8"))
     params = Params.parse(content, str(path))
     up = "../" * (len(dvc.parts) - 1)
     stages = {
-        step.name: {**({"wdir": ".."} if up else {}), **_stage(step, params, content, path)} for step in chosen(params)
+        step.name: {**({"wdir": ".."} if up else {}), **_stage(step, params, content, path, root)}
+        for step in chosen(params)
     }
     written = {**({"vars": [f"{up}{path.as_posix()}"]} if up else {}), "stages": stages, "plots": _plots(up)}
     return HEAD + yaml.safe_dump(written, sort_keys=False, width=120)
@@ -56,16 +59,20 @@ def _plots(up: str) -> list[Any]:
     ]
 
 
-def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path, root: Path) -> dict[str, Any]:
     """A stage that depends on what the step's key has: source, inputs and parameters."""
+    absent = model_is_given(params) and not Path(params.model).expanduser().exists()
+    params = params.model_copy(update={"model": str(MODEL)}) if absent else params  # whose place is known
     files = {} if step.shipped else step.code_files(params)
     code = [file.relative_to(ROOT).as_posix() for file in files.values() if file.is_relative_to(ROOT)]
-    inputs = [_templated(file, params) for file in step.inputs(params).values()]
+    code = [file for file in code if (root / file).exists()]
+    inputs = [_templated(file, params) for name, file in step.inputs(params).items() if name != "model" or not absent]
     if "concepts" in step.sections:  # the key has what they say
         inputs += sorted({file.as_posix() for spec in params.concepts for file in files_of(spec)})
     named = "" if path == MAIN else f" --params {path.as_posix()}"
     stage: dict[str, Any] = {"cmd": f"python -m {step.module}{named}", "deps": sorted(set(code)) + inputs}
-    if sections := [name for name in step.sections if _given(name, content)]:
+    named_model = ["model"] if absent and "model" in step.inputs(params) else []
+    if sections := [name for name in (*named_model, *step.sections) if _given(name, content)]:
         stage["params"] = sections if path == MAIN else [{path.as_posix(): sections}]
     outputs = step.outputs(params)
     # A file in git is not cached. Nothing is deleted before the step has looked at it: unchanged outputs are kept.
@@ -99,5 +106,5 @@ def _templated(path: Path, params: Params) -> str:
 
 
 if __name__ == "__main__":
-    for file, text in pipelines().items():
+    for file, text in pipelines(Path.cwd()).items():
         write_text(file, text)
