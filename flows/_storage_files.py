@@ -1,0 +1,88 @@
+"""What a run publishes, and which version a name stands for."""
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tasks._record import Record
+from tverase.errors import ConfigError, DataError, NotProved, unknown
+from tverase.files import read_json, sha256
+from tverase.storage import Store, visible
+
+RUNS, PUBLISHED, LATEST = Path("outputs"), "published", "latest"
+NEEDED = ("erased", "report.html", "metrics.json", "verdict.json", "tau.safetensors", "records")
+
+
+def proved_files(out: Path, *, unproved: bool = False) -> dict[str, Path]:
+    """What a run publishes, by relative name; refused unless it is proved and as its records say."""
+    if not (out / "verdict.json").is_file():
+        runs = [path.parent.name for path in RUNS.glob("*/verdict.json")]
+        raise ConfigError(
+            f"{unknown('run', out.name, runs)}." if runs else f"{out} has no verdict; run `tverase run` first."
+        )
+    said = read_json(out / "verdict.json")
+    if said["outcome"] != "erased" and not unproved:
+        raise NotProved(f"{said['title']} ({said['outcome']}), so it is not published; --unproved publishes it anyway.")
+    missing = [name for name in NEEDED if not (out / name).exists()]
+    if missing:
+        raise DataError(f"{out} has no {', '.join(missing)}; run `tverase run` again.")
+    _require_records(out)
+    files = {name: out / name for name in NEEDED if (out / name).is_file()}
+    for folder in (name for name in NEEDED if (out / name).is_dir()):
+        files |= {f"{folder}/{within}": path for within, path in visible(out / folder).items()}
+    return files
+
+
+def _require_records(out: Path) -> None:
+    """What is published is what was evaluated: neither changed since, nor made again without an evaluation."""
+    records = [record for path in sorted((out / "records").glob("*.json")) if (record := Record.read(path)) is not None]
+    made = {path: digest for record in records for path, digest in record.outputs.items()}
+    for path in (out / name for name in NEEDED):
+        if made.get(str(path), found := "" if path.name == "records" else sha256(path)) != found:
+            raise DataError(f"{path} is not what its record says; run `tverase run` again.")
+    judged = {digest for record in records if record.step == "evaluate" for digest in record.inputs.values()}
+    if sha256(out / "erased") not in judged:
+        raise DataError(f"{out / 'erased'} is not the model that was evaluated; run `tverase run` again.")
+
+
+def resolve(store: Store, ref: str) -> str:
+    """The digest that `NAME`, `NAME@VERSION` or a whole sha256 stands for."""
+    if re.fullmatch(r"[0-9a-f]{64}", ref):
+        return ref
+    name, _, version = ref.partition("@")
+    digest = store.get_ref(f"{PUBLISHED}/{name}/{version or LATEST}")
+    if digest is None:
+        there = [found.removeprefix(f"{PUBLISHED}/").replace("/", "@") for found in store.refs(f"{PUBLISHED}/")]
+        raise ConfigError(f"{unknown('version', ref, there)}." if there else f"nothing is published in {store.place}.")
+    return digest
+
+
+def _row(store: Store, ref: str) -> dict[str, Any]:
+    _, name, version = ref.split("/")
+    digest = store.get_ref(ref) or ""
+    files = store.files(digest) or {}
+    return {
+        "name": name,
+        "version": version,
+        "digest": digest,
+        "verdict": _verdict(store, files),
+        "files": len(files),
+        "bytes": sum(size for _, size in files.values()),
+    }
+
+
+def _verdict(store: Store, files: dict[str, tuple[str, int]]) -> str:
+    """The outcome in the stored verdict.json."""
+    if "verdict.json" not in files:
+        return "unknown"
+    with TemporaryDirectory() as folder:
+        store.get(files["verdict.json"][0], Path(folder) / "verdict.json")
+        return str(read_json(Path(folder) / "verdict.json")["outcome"])
+
+
+def versions(store: Store) -> list[dict[str, Any]]:
+    """The published versions, each with its verdict, its size, and whether its name alone stands for it."""
+    rows = [_row(store, name) for name in store.refs(f"{PUBLISHED}/")]
+    latest = {(one["name"], one["digest"]) for one in rows if one["version"] == LATEST}
+    return [{**one, "latest": (one["name"], one["digest"]) in latest} for one in rows if one["version"] != LATEST]
