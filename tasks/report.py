@@ -32,8 +32,8 @@ REPORTED = (
     "build_vector",
     "invert",
     "select",
-    "repair",
-    "search_strength",
+    "harden",
+    "choose_strength",
     "erase",
     "evaluate",
 )
@@ -75,6 +75,7 @@ def gather(inputs: Mapping[str, Path]) -> Facts:
         summary=read_json(inputs["evaluation"] / "evaluation.json"),
         metrics=read_json(inputs["metrics"]),
         strength=read_json(inputs["strength"]),
+        hardening=read_json(inputs["hardening"]),
         inversions=read_json(inputs["inversions"] / "index.json"),
         pictures=pictures,
         hashes={path: digest for record in records.values() for path, digest in record.outputs.items()},
@@ -86,11 +87,14 @@ def gather(inputs: Mapping[str, Path]) -> Facts:
 
 
 def judge_facts(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Version, accuracy and threshold of each judge, by its part; a judge that has no parts is called `judge`."""
+    """Version, accuracy and threshold of each judge, and the disagreement of each panel; a single judge is called `judge`."""
     parts = about.get("judges") or ({"judge": about} if about else {})
-    return {
-        name: {"version": one["name"], **{k: one[k] for k in ("accuracy", "threshold")}} for name, one in parts.items()
-    }
+    found = {}
+    for name, one in parts.items():
+        more = {"disagreement": one["disagreement"]} if "disagreement" in one else {}
+        found[name] = {"version": one["name"], "accuracy": one["accuracy"], "threshold": one["threshold"], **more}
+        found |= {f"{name}, {each['name']}": judge_facts(each)["judge"] for each in one.get("members", ())}
+    return found
 
 
 def params_of(records: Any) -> dict[str, Any]:
@@ -120,6 +124,7 @@ STEP = Step(
         "images": params.out / "images.safetensors",
         "inversions": params.out / "inversions",
         "strength": params.out / "strength.json",
+        "hardening": params.out / "hardening.json",
         "evaluation": params.out / "evaluation",
         "metrics": params.out / "metrics.json",
         **{f"record/{name}": params.out / "records" / f"{name}.json" for name in REPORTED},

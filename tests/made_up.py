@@ -4,16 +4,15 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from tverase.bounds import Bound
 from tverase.concepts import joint
 from tverase.evaluate import Control, Row
-from tverase.inversion.sets import Found, by_bin
+from tverase.inversion.sets import Found
 from tverase.report.facts import Facts
-from tverase.strength import StrengthCurve
-from tverase.strength import Tested as Trialled
 from tverase.summary import metrics, summary
 from tverase.world.concepts import concept
 from tverase.world.vocabulary import vocabulary
@@ -60,19 +59,64 @@ def control(names: Sequence[str], lost: int, behind: Mapping[str, int]) -> Contr
     return Control(prompts, wanted, base, erased, blank, blank, dict.fromkeys(behind, fewer))
 
 
-def curve(alpha: float | None = 1.125) -> StrengthCurve:
-    near = Bound(300, 320)
+def strength(alpha: float | None = 1.125) -> dict[str, Any]:
+    """What choose_strength writes: an explored strength, two tested ones and a short curve."""
+    near = Bound(300, 320).as_dict()
     frontier = [
         {"alpha": a, "name": Bound(n, 8), "worst": Bound(w, 8), "worst_input": "bomb/tune/0", "control": Bound(c, 8)}
         for a, n, w, c in ((0.0, 8, 8, 8), (0.5, 3, 6, 8), (1.0, 0, 1, 7), (1.5, 0, 0, 5))
     ]
-    entries = [{k: v.as_dict() if isinstance(v, Bound) else v for k, v in entry.items()} for entry in frontier]
-    tested = (
-        Trialled(4.0, "tune", {"bomb/tune/0": (0, 48), "bomb/tune/1": (0, 48)}, 0.1234, True, 96),
-        Trialled(1.125, "validate", {"bomb/validate/0": (1, 64), "bomb/validate/1": (0, 48)}, 0.1444, True, 112),
-    )
-    reason = "the smallest alpha that meets both bounds" if alpha else "at alpha 2, control falls to 60.0%"
-    return StrengthCurve(alpha, reason, tested, near, near, 528, 3712, alpha or 2.0, tuple(entries))
+    explored = {"alpha": 2.0, "counts": {"bomb/tune/0": [0, 48], "bomb/tune/1": [2, 48]}, "erases": True}
+    tested = [
+        _tested(1.125, 1, 0.0951, safe=True),
+        _tested(0.75, 6, 0.2311, safe=False),
+    ]
+    below = {"alpha": 0.75, "worst": "bomb/validate/0", "hits": 6, "images": 48, "why": "its bound is 23.1%"}
+    return {
+        "alpha": alpha,
+        "feasible": alpha is not None,
+        "reason": "it is the weakest that passes" if alpha else "at alpha 2 the retain accuracy falls to 60.0%",
+        "teacher": 4.5,
+        "explored": [explored],
+        "tested": tested,
+        "below": below if alpha else None,
+        "control": near,
+        "base_control": near,
+        "images": 528,
+        "frontier": [{k: v.as_dict() if isinstance(v, Bound) else v for k, v in one.items()} for one in frontier],
+        "judge": {},
+        "evaluations": 5280,
+    }
+
+
+def _tested(alpha: float, hits: int, upper: float, *, safe: bool) -> dict[str, Any]:
+    counts = {"bomb/validate/0": [hits, 48], "bomb/validate/1": [0, 48]}
+    more = {"counts": counts, "worst": "bomb/validate/0", "images": 96}
+    return {"alpha": alpha, "role": "confirm", "upper": upper, "safe": safe, **more}
+
+
+def hardening(*hits: int) -> dict[str, Any]:
+    """What harden writes after rounds whose first of two inputs has so many hits of 8 images."""
+    rounds = [
+        {
+            "round": number,
+            "loss": 0.1 / number,
+            "found": [
+                {"name": f"{number}/{i}", "concept": "bomb", "share": 0.75, "hits": found * (i == 0), "images": 8}
+                for i in range(2)
+            ],
+            "recovered": found / 16,
+            "clean": not found,
+        }
+        for number, found in enumerate(hits, 1)
+    ]
+    return {
+        "teacher": 4.5 if hits else None,
+        "looks": [],
+        "rounds": rounds,
+        "clean": not hits or not hits[-1],
+        "evaluations": 9,
+    }
 
 
 def facts(
@@ -83,7 +127,7 @@ def facts(
     lost: int = 4,
     behind: Mapping[str, int] = MappingProxyType({}),
 ) -> Facts:
-    """A made-up erasure of `names`: `hits` of 40 for every held-back embedding, `lost` unrelated images.
+    """A made-up erasure of `names`: `hits` of 40 for every held-out DI embedding, `lost` images of the retain set.
 
     behind: outer defences, with the hits that each leaves of an embedding's 40.
     """
@@ -96,24 +140,24 @@ def facts(
     shown |= {f"concept/{name.replace(' ', '-')}": pictures(7, 4) for name in names}
     shown |= {f"inversion/{item.name}": pictures(3) for _, item in inversions}
     found = [{"role": role, **vars(item)} for role, item in inversions]
-    bins = {role: by_bin(i for r, i in inversions if r == role) for role in ("tune", "validate", "report")}
     return Facts(
         params={
             "seed": 0,
             "concepts": list(names),
-            "search_strength": {"epsilon": 0.2},
+            "choose_strength": {"epsilon": 0.2},
             "sampling": {"steps": 10, "guidance": 3.0},
         },
         summary=numbers,
         metrics=metrics(numbers, 1.125),
-        strength=curve().as_dict(),
-        inversions={"by_bin": bins, "found": found, "evaluations": 123456},
+        strength=strength(),
+        inversions={"found": found, "evaluations": 123456},
         pictures=shown,
         hashes={"tau": "ab" * 32},
         timings={"finetune": 61.25},
         cost={"finetune": 4800, "evaluate": 9600},
         judges={"objects": {"version": "object-cnn/1", "accuracy": 0.991}},
         versions={"torch": "2.13.0"},
+        hardening=hardening(5, 0),
     )
 
 

@@ -10,14 +10,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from made_up import control, curve, facts, read
+from made_up import control, facts, hardening, read, strength
 from PIL import Image
 
 from tverase.bounds import Bound
 from tverase.report import panels
 from tverase.report.facts import Facts
 from tverase.report.html import render, write_report
-from tverase.report.pictures import write_sheets
+from tverase.report.pictures import data_uri, write_sheets
 from tverase.report.plots import figures, write_plots
 from tverase.report.tables import write_tables
 from tverase.report.verdict import by_hand, verdict
@@ -49,7 +49,7 @@ def test_needs_nothing_else() -> None:
 
 def test_plots_on_the_page_are_svg_that_follows_the_scheme() -> None:
     drawn = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page())
-    assert len(drawn) == 5
+    assert len(drawn) == 5  # strength, hardening, recovery, and two of the retain loss
     for content in drawn:
         svg = b64decode(content).decode()
         ElementTree.fromstring(svg)
@@ -63,7 +63,7 @@ def test_says_what_was_measured() -> None:
     said = text(render(found))
     worst = found.summary["worst"]["bomb"]
     assert "bomb erased" in said
-    assert "0 of 60 images (95% interval 0.0% to 6.0%)" in said
+    assert "0 of 60 images (exact 95% interval 0.0% to 6.0%)" in said
     assert f"none of them exceeds {worst['all_inputs_high']:.1%}" in said
     assert f"{100 * found.metrics['control']['loss']:.1f} points" in said
     for part in (
@@ -74,8 +74,8 @@ def test_says_what_was_measured() -> None:
         "61.2",
         "9,600",
         "123,456",
-        "search_strength",
-        "12.3%",
+        "choose_strength",
+        "9.5%",
     ):
         assert part in said
     assert all(name in said for name in found.summary["control"]["neighbours"])
@@ -133,8 +133,8 @@ def test_equal_facts_are_equal_bytes_but_for_the_timings(tmp_path: Path) -> None
 @pytest.mark.usefixtures("plain")
 def test_images_that_still_show_the_concept_are_ringed() -> None:
     assert 'class="hit"' not in page()
-    # Two embeddings bring it back once each: in their rows and among the worst.
-    assert render(facts(hits=1)).count('class="hit"') == 4
+    # Two embeddings recover it once each: in their rows, and the worst one on the first screen.
+    assert render(facts(hits=1)).count('class="hit"') == 3
 
 
 @pytest.mark.parametrize(
@@ -196,31 +196,67 @@ def test_what_comes_back_is_refuted_whatever_the_base_model_draws() -> None:
 
 @pytest.mark.usefixtures("plain")
 def test_infeasible_is_a_verdict_with_its_reason() -> None:
-    found = replace(facts(), strength=curve(None).as_dict())
+    found = replace(facts(), strength=strength(None))
     said = text(render(found))
     assert "bomb not erased: infeasible" in said
-    assert "at alpha 2, control falls to 60.0%" in said
-    assert "measured at alpha 1.125, which is no solution" in said
+    assert "at alpha 2 the retain accuracy falls to 60.0%" in said
+    assert "This report measures alpha 1.125, which does not meet them." in said
     nothing = {**found.metrics, "alpha": None}
-    bare = replace(curve(None), tested=(), frontier=(), control=None, base_control=None, safe_alpha=None)
-    assert "infeasible" in render(replace(found, metrics=nothing, strength=bare.as_dict()))
+    bare = {**strength(None), "explored": [], "tested": [], "frontier": [], "control": None, "base_control": None}
+    assert "infeasible" in render(replace(found, metrics=nothing, strength=bare))
 
 
 @pytest.mark.usefixtures("plain")
-def test_a_vector_that_was_mended_is_told_apart() -> None:
-    """The table says from where on; without a curve the picture has what was tried of the last vector only."""
-    first, last = curve().tested
-    tested = first, replace(last, role="adaptive", safe=False), replace(last, role="mended"), replace(last, alpha=1.5)
-    mended = replace(curve(), tested=tested, frontier=(), mends=1)
-    found = replace(facts(), strength=mended.as_dict())
-    assert "of the vector that was repaired again" in text(render(found))
-    assert "repaired again" not in text(render(facts()))
-    (line,) = [each for each in panels.strength(found).axes[0].lines if "in the search" in str(each.get_label())]
-    assert list(line.get_xdata()) == [last.alpha, 1.5]  # not 4, which is of the vector before
+def test_the_worst_input_is_on_the_first_screen() -> None:
+    found = facts()
+    rows = [dict(row) for row in found.summary["rows"]]
+    rows[2] |= {"erased": Bound(2, 60).as_dict(), "input": "a bomb in a box"}
+    found = replace(found, summary={**found.summary, "rows": rows})
+    first = render(found).split("</header>")[0]
+    title = "The worst input of 5: bomb, composition “a bomb in a box”, in 2 of 60 images (exact 95% interval 0.4% to 11.5%)"
+    assert title in text(first)
+    strip = first.index(data_uri(found.pictures["row/2/after"][0]))
+    assert first.index("The worst input of 5") < strip < first.index("Asked for by name")
+    # Of inputs that never recover the concept, an adversarial one is the worst.
+    rows[2]["erased"], rows[4]["adaptive"] = rows[1]["erased"], True
+    said = text(render(replace(found, summary={**found.summary, "rows": rows})))
+    assert "The worst input of 5: bomb, DI embedding “bomb/report/1”, in 0 of 40 images" in said
+
+
+@pytest.mark.usefixtures("plain")
+def test_strengths_are_listed_with_the_one_just_below() -> None:
+    said = text(render(facts()))
+    assert "The chosen strength is alpha 1.125: it is the weakest that passes." in said
+    assert "The strength just below, alpha 0.75, fails: its bound is 23.1%." in said
+    assert "1.125 chosenbomb/validate/021 of 489.5%yes" in said
+    assert "0.75bomb/validate/026 of 4823.1%no" in said
+    assert "2bomb/tune/122 of 48yes" in said
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(
+    ("rounds", "sentence"),
+    [
+        ((), "The vector was not hardened."),
+        ((5, 0), "hardened in 2 rounds with teacher strength 4.5; no adversarial embedding of the last round recovers"),
+        ((5,), "hardened in 1 round with teacher strength 4.5; adversarial embeddings of the last round still recover"),
+    ],
+)
+def test_hardening_is_told_by_round(rounds: tuple[int, ...], sentence: str, tmp_path: Path) -> None:
+    found = replace(facts(), hardening=hardening(*rounds))
+    assert sentence in text(render(found))
+    assert ("hardening" in figures(found)) == bool(rounds)
+    write_tables(found, tmp_path)
+    assert [line["successes"] for line in read(tmp_path / "hardening.csv")] == [
+        n for h in rounds for n in (str(h), "0")
+    ]
+    if rounds:
+        (axes,) = panels.hardening(found).axes
+        assert list(axes.lines[0].get_ydata()) == [hits / 16 for hits in rounds]
 
 
 def test_alpha_by_hand_is_judged_by_the_evaluation_alone() -> None:
-    found = replace(facts(), strength=curve(None).as_dict())
+    found = replace(facts(), strength=strength(None))
     found = replace(found, params={**found.params, "erase": {"alpha": 1.125}})
     assert verdict(found).outcome == "erased"
     assert by_hand(found)
@@ -241,7 +277,7 @@ def test_an_empty_frontier_no_embeddings_and_no_pictures(tmp_path: Path) -> None
     found = replace(
         found,
         strength={**found.strength, "frontier": ()},
-        inversions={"by_bin": {}, "found": [], "evaluations": 0},
+        inversions={"found": [], "evaluations": 0},
         pictures={},
         hashes={},
         timings={},
@@ -249,6 +285,6 @@ def test_an_empty_frontier_no_embeddings_and_no_pictures(tmp_path: Path) -> None
         judges={},
         versions={},
     )
-    assert "No embedding was searched." in render(found)
+    assert "No DI embedding was searched." in render(found)
     write_sheets(found, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The report of judges of one axis, and of a detector that knows nothing of the retain set."""
+"""The report of judges of one axis, of a detector without retain labels, and of a panel."""
 
 import re
 from dataclasses import replace
@@ -9,6 +9,7 @@ import pytest
 import torch
 from made_up import facts, read
 
+from tasks.report import judge_facts
 from tverase.concepts import Prompt
 from tverase.evaluate import Control
 from tverase.report.facts import Facts
@@ -48,7 +49,7 @@ def test_agreement_is_said_to_be_no_recognition() -> None:
     said = text(render(found))
     assert "This is agreement, not recognition: no judge looked for what the prompt asks for." in said
     assert "agreement with the base model's image20100.0%75.0%25.0" in said
-    assert set(figures(found)) == {"strength", "recovery", "inversion"}
+    assert set(figures(found)) == {"strength", "hardening", "recovery"}
     assert "recognition" not in text(render(facts()))
     assert "An image is right if the judge sees the object and the style that the prompt asks for." in text(
         render(facts())
@@ -61,12 +62,23 @@ def test_a_judge_of_one_axis_has_one_total_and_one_figure(tmp_path: Path) -> Non
     said = text(render(found))
     assert said.count("label20100.0%75.0%25.0") == 1
     assert "Labels in numbers (2)" in said
-    assert set(figures(found)) == {"strength", "recovery", "inversion", "control_label"}
+    assert set(figures(found)) == {"strength", "hardening", "recovery", "retain_label"}
     write_tables(found, tmp_path)
-    rows = read(tmp_path / "control.csv")
+    rows = read(tmp_path / "retain.csv")
     assert [(r["group"], r["name"]) for r in rows] == [
         ("all", "all"),
         ("all", "label"),
         ("label", "owl"),
         ("label", "cat"),
     ]
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_panel_tells_how_often_its_judges_disagree() -> None:
+    member = {"name": "probe/1", "accuracy": 0.97, "threshold": None}
+    about = {"name": "panel", "accuracy": None, "threshold": None, "members": [member]}
+    judges = judge_facts({**about, "disagreement": {"images": 200, "split": 7}})
+    said = text(render(replace(facts(), judges=judges)))
+    assert "The judges of the panel judge disagree on 7 of 200 images (3.5%)." in said
+    assert "judge, probe/1probe/1first choice97.0%" in said
+    assert "disagree" not in text(render(facts()))

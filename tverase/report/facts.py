@@ -1,7 +1,7 @@
 """What a report is made of: numbers and pictures, already computed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +13,7 @@ class Facts:
 
     pictures, uint8 (n, 3, H, W):
       `row/<i>/before`, `row/<i>/after`: the images of summary["rows"][i], worst first, same noise in both;
-      `control/before`, `control/after`: unrelated prompts, whose texts are summary["control"]["shown"];
+      `control/before`, `control/after`: the retain set, whose prompts are summary["control"]["shown"];
       `concept/<slug>`: what the base model drew of the concept for the fine-tuning;
       `inversion/<name>`: what each embedding draws on the base model (name as in inversions["found"][i]["name"]).
     """
@@ -21,11 +21,12 @@ class Facts:
     params: Mapping[str, Any]  # params.yaml as it was used
     summary: Mapping[str, Any]  # evaluate.summary
     metrics: Mapping[str, Any]  # evaluate.metrics
-    strength: Mapping[str, Any]  # StrengthCurve.as_dict()
+    strength: Mapping[str, Any]  # strength.json
     inversions: Mapping[str, Any]  # {"by_bin": {role: [...]}, "found": [{"role": ..., **Found}], "evaluations": n}
     pictures: Mapping[str, Tensor]
     hashes: Mapping[str, str]  # artefact -> sha256
     timings: Mapping[str, float]  # step -> seconds; the only part that differs between two equal runs
     cost: Mapping[str, int]  # step -> denoiser evaluations
-    judges: Mapping[str, Any]  # name -> {"version": "object-cnn/1", "accuracy": 0.99}
+    judges: Mapping[str, Any]  # name -> {"version": "object-cnn/1", "accuracy": 0.99, ...}
     versions: Mapping[str, str]  # package -> version
+    hardening: Mapping[str, Any] = field(default_factory=dict)  # hardening.json

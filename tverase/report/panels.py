@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from .facts import Facts
-from .words import ROLES, applied, cosines, label, listing, setting
+from .words import applied, label, setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,6 @@ DARK = {
     VIOLET: "#d18fcc", OCHRE: "#e0a83a",
 }  # fmt: skip
 _WIDTH = 9.4
-_COUNTABLE = 12  # embeddings of a bin that are drawn one by one
 
 
 def blank(height: float) -> "Figure":
@@ -76,15 +75,15 @@ def _nothing(axes: "Axes", text: str) -> None:
 
 
 def strength(facts: Facts) -> "Figure":
-    """Recovery and control over alpha, with the rule's two bounds and the alpha that it led to."""
+    """Recovery and retain accuracy over alpha, with both bounds and the chosen alpha."""
     figure = blank(4.4)
     axes = figure.add_subplot()
     tidy(axes, "y")
     frontier = sorted(facts.strength.get("frontier") or (), key=lambda entry: entry["alpha"])
     for key, text, colour, marker in (
-        ("control", "unrelated prompts drawn rightly", CONTROL, "D"),
-        ("name", "concept drawn by name", NAME, "o"),
-        ("worst", "concept drawn by the worst embedding", ERASED, "s"),
+        ("control", "retain accuracy", CONTROL, "D"),
+        ("name", "recovery by name", NAME, "o"),
+        ("worst", "recovery by the worst input", ERASED, "s"),
     ):
         seen = [(entry["alpha"], entry[key]) for entry in frontier if entry.get(key)]
         if not seen:
@@ -96,45 +95,30 @@ def strength(facts: Facts) -> "Figure":
         axes.plot(
             alphas, [b["rate"] for b in bounds], color=colour, marker=marker, markersize=5, linewidth=2, label=text
         )
-    if not frontier:
-        _tested(axes, facts)
+    tested = list(facts.strength.get("tested") or ())
+    if tested:
+        uppers = [t["upper"] for t in tested]
+        axes.plot([t["alpha"] for t in tested], uppers, "v", color=VIOLET, label="tested: upper bound of recovery")
+    elif not frontier:
+        _nothing(axes, "no strength was tested")
     _rule(axes, facts)
-    tried = frontier or facts.strength.get("tested") or ()
-    right = max([0.0, *(entry["alpha"] for entry in tried), *_marks(facts)]) or 1.0
+    right = max([0.0, *(entry["alpha"] for entry in [*frontier, *tested]), applied(facts) or 0.0]) or 1.0
     axes.set_xlim(-0.02 * right, 1.02 * right)
     axes.set_ylim(-0.03, 1.03)
     shares(axes.yaxis)
     axes.set_xlabel("strength alpha", color=INK, fontsize=10)
     if axes.get_legend_handles_labels()[0]:
-        legend(axes, 3)
+        legend(axes, 4)
     return figure
 
 
-def _tested(axes: "Axes", facts: Facts) -> None:
-    """Without a curve: the bounds that the search went by, of the vector as it is in the end."""
-    every = list(facts.strength.get("tested") or ())
-    mended = max((place for place, t in enumerate(every) if t["role"] == "mended"), default=0)
-    tested = sorted(every[mended:], key=lambda t: t["alpha"])
-    if not tested:
-        _nothing(axes, "no strength was tried")
-        return
-    uppers = [t["upper"] for t in tested]
-    axes.plot(
-        [t["alpha"] for t in tested], uppers, "v", color=ERASED, label="upper bound of the inputs tried, in the search"
-    )
-
-
-def _marks(facts: Facts) -> list[float]:
-    return [a for a in (applied(facts), facts.strength.get("safe_alpha")) if a is not None]
-
-
 def _rule(axes: "Axes", facts: Facts) -> None:
-    """Both bounds, and the alpha that they led to."""
-    lines = [(setting(facts, "epsilon"), "epsilon {}:\nrecovery has to\nstay below", ERASED)]
+    """Both bounds and the chosen alpha."""
+    lines = [(setting(facts, "epsilon"), "epsilon {}:\nrecovery has to\nbe below", ERASED)]
     base = facts.strength.get("base_control")
     if base:
         floor = base["rate"] - setting(facts, "delta")
-        lines.append((floor, "base less delta {}:\nunrelated prompts\nhave to stay above", CONTROL))
+        lines.append((floor, "base less delta {}:\nretain accuracy\nhas to be above", CONTROL))
     apart = len(lines) < 2 or abs(lines[0][0] - lines[1][0]) > 0.2
     for height, text, colour in lines:
         axes.axhline(height, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
@@ -170,8 +154,30 @@ def _chosen(axes: "Axes", facts: Facts) -> None:
         )
 
 
+def hardening(facts: Facts) -> "Figure":
+    """The recovered share of each round of hardening; a clean round is filled."""
+    rounds = facts.hardening["rounds"]
+    figure = blank(2.4)
+    axes = figure.add_subplot()
+    tidy(axes, "y")
+    axes.plot([one["round"] for one in rounds], [one["recovered"] for one in rounds], color=ERASED, linewidth=2)
+    for clean, colour, text in ((False, ERASED, "recovers the concept"), (True, CONTROL, "clean round")):
+        mine = [one for one in rounds if one["clean"] == clean]
+        face = colour if clean else "none"
+        at, height = [one["round"] for one in mine], [one["recovered"] for one in mine]
+        axes.plot(at, height, "o" if clean else "s", color=colour, markerfacecolor=face, label=text if mine else None)
+    axes.set_xticks([one["round"] for one in rounds])
+    top = max(0.05, *(1.15 * one["recovered"] for one in rounds))
+    axes.set_ylim(-0.06 * top, top)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    axes.set_xlabel("round of hardening", color=INK, fontsize=10)
+    axes.set_ylabel("recovered images", color=INK, fontsize=10)
+    legend(axes, 2)
+    return figure
+
+
 def recovery(facts: Facts) -> "Figure":
-    """How often each kind of input draws the concept, in the base and in the erased model."""
+    """How often each input draws the concept, in the base and in the erased model."""
     rows = facts.summary["rows"]
     if not rows:
         return _empty("no input was tried")
@@ -222,7 +228,7 @@ def losses(facts: Facts, axis: str, noun: str) -> "Figure":
         _column(panel, pairs[start : start + size], control["neighbours"], reach)
         panel.set_ylim(size - 0.4, -0.6)
     near = [name for name, _ in pairs if name in control["neighbours"]]
-    text = f"loss of right images in points of a hundred, worst first, with 95% intervals ({noun})"
+    text = f"retain loss in points, worst first, with 95% intervals ({noun})"
     figure.supxlabel(
         text + ("; neighbours of the concept are bold, with a square" if near else ""), fontsize=9.5, color=INK
     )
@@ -247,44 +253,3 @@ def _column(
     axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
     for text, bold in zip(axes.get_yticklabels(), near, strict=True):
         text.set_fontweight("bold" if bold else "normal")
-
-
-def inversion(facts: Facts) -> "Figure":
-    """How many embeddings were tried and found in each bin, for each role."""
-    bins = facts.inversions.get("by_bin") or {}
-    roles = [role for role in ROLES if role in bins]
-    if not roles:
-        return _empty(f"no embedding was searched for {listing(facts.summary['concepts'])}")
-    height = max(len(bins[role]) for role in roles)
-    figure = blank(1.2 + 0.3 * height)
-    panels = figure.subplots(1, len(roles), sharey=True, sharex=True, squeeze=False)[0]
-    for panel, role in zip(panels, roles, strict=True):
-        _bins(panel, role, bins[role])
-    figure.supxlabel("embeddings found to draw the concept (filled) of those tried (outline)", fontsize=10, color=INK)
-    figure.supylabel("cosine to the concept", fontsize=10, color=INK)
-    return figure
-
-
-def _bins(axes: "Axes", role: str, bins: Sequence[Mapping[str, Any]]) -> None:
-    """A dot for each embedding; bars where there are too many to count."""
-    tidy(axes, "x")
-    axes.grid(visible=False)
-    most = max([b["tried"] for b in bins] or [1])
-    for at, b in enumerate(bins):
-        if most <= _COUNTABLE:
-            filled = [NAME if i < b["found"] else "none" for i in range(b["tried"])]
-            axes.scatter(range(b["tried"]), [at] * b["tried"], s=70, c=filled, edgecolors=NAME, linewidths=1.3)
-        else:
-            axes.barh(at, b["tried"], height=0.5, color="none", edgecolor=NAME, linewidth=1.2)
-            axes.barh(at, b["found"], height=0.5, color=NAME)
-        where = b["tried"] - (0.35 if most <= _COUNTABLE else -0.02 * most)
-        axes.text(where, at, f"{b['found']} of {b['tried']}", va="center", color=MUTED, fontsize=9.5)
-    axes.set_xlim(-0.5, 1.2 * most if most > _COUNTABLE else max(most, 5) + 1)
-    axes.set_ylim(len(bins) - 0.4, -0.6)
-    several = len({b["concept"] for b in bins}) > 1
-    names = [(f"{b['concept']}, " if several else "") + cosines(b["low"], b["high"]) for b in bins]
-    axes.set_yticks(range(len(bins)), names)
-    axes.set_xticks([])
-    axes.tick_params(axis="y", labelcolor=INK)
-    total = f"{sum(b['found'] for b in bins)} of {sum(b['tried'] for b in bins)}"
-    axes.set_title(f"{role}: {total}", fontsize=10.5, color=INK, loc="left")

@@ -2,13 +2,16 @@
 
 import io
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from ..concepts import slug
 from ..files import writing
 from .facts import Facts
 
@@ -59,22 +62,26 @@ def pair_sheet(before: Tensor, after: Tensor, gap: int = GAP) -> Tensor:
     return torch.cat([above, strip(after, gap)], 1)
 
 
-def pairs(facts: Facts) -> dict[str, tuple[Tensor, Tensor]]:
-    """Before and after for each name, for every row and for the control, where both were drawn; in a stable order."""
-    keys = [f"row/{i}" for i in range(len(facts.summary["rows"]))] + ["control"]
-    found = {}
-    for key in keys:
+def sheets(facts: Facts) -> dict[str, tuple[Tensor, Tensor]]:
+    """Before and after of each row and of the retain set, by what they show: `bomb-attack-attempt-2`, `retain-set`."""
+    names = {f"row/{i}": _name(row) for i, row in enumerate(facts.summary["rows"])} | {"control": "retain-set"}
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for key, name in names.items():
         before, after = (facts.pictures.get(f"{key}/{side}") for side in ("before", "after"))
         if before is not None and after is not None and len(before) and len(after):
-            found[key] = (before, after)
+            found[name if name not in found else f"{name}-{key.replace('/', '-')}"] = (before, after)
     return found
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    return slug(f"{row['concept']} {row['kind']} {row['input'].removeprefix(row['concept'] + '/')}")
+
+
 def write_sheets(facts: Facts, folder: Path) -> None:
-    """One PNG for each row, `row-0.png` and so on, and `control.png`: before above after."""
-    for key, (before, after) in pairs(facts).items():
+    """One PNG for each row and one of the retain set: before above after."""
+    for name, (before, after) in sheets(facts).items():
         images = [enlarge(shrink(side, THUMBNAIL)) for side in (before, after)]
-        with writing(folder / f"{key.replace('/', '-')}.png") as aside:
+        with writing(folder / f"{name}.png") as aside:
             aside.write_bytes(png(pair_sheet(images[0], images[1], gap=6)))
 
 

@@ -1,4 +1,4 @@
-"""Figures: strength curve, recovery by kind of input, control by class, inversion by bin of similarity."""
+"""Figures: strength, hardening, recovery by input and retain loss by label."""
 
 import io
 from base64 import b64encode
@@ -20,13 +20,13 @@ def figures(facts: Facts) -> dict[str, "Figure"]:
     """All figures by name; one that has nothing to show says so."""
     return {
         "strength": panels.strength(facts),
+        **({"hardening": panels.hardening(facts)} if facts.hardening.get("rounds") else {}),
         "recovery": panels.recovery(facts),
         **{
             figure_of(axis): panels.losses(facts, axis, plural(axis).lower())
             for axis, found in facts.summary["control"]["axes"].items()
             if found["by_label"]
         },
-        "inversion": panels.inversion(facts),
     }
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from ..strength import frontier_table
 from .facts import Facts
 from .words import found
 
@@ -15,7 +14,7 @@ Row = Sequence[Any]
 
 
 def write_tables(facts: Facts, folder: Path) -> None:
-    """recovery.csv, control.csv, strength.csv (the curve of `dvc plots`), search.csv, inversions.csv; defences.csv if any."""
+    """recovery.csv, retain.csv, strength.csv, hardening.csv, inversions.csv; defences.csv if any."""
     for name, (header, rows) in tables(facts).items():
         write_text(folder / f"{name}.csv", as_csv([header, *rows]))
 
@@ -29,20 +28,23 @@ def as_csv(rows: Iterable[Row]) -> str:
 
 def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
     """Header and rows of every table, by name; an empty cell is a number that was not measured."""
-    frontier = frontier_table(facts.strength.get("frontier", ()))
     known: dict[str, tuple[Row, list[Row]]] = {
         "recovery": (
             ["concept", "kind", "input", "bin_low", "bin_high", *_ends("base"), *_ends("erased")],
             list(_recovery(facts)),
         ),
-        "control": (
+        "retain": (
             ["group", "name", "neighbour", *_ends("base"), *_ends("erased"), "loss", "loss_low", "loss_high"],
             list(_control(facts)),
         ),
-        "strength": (frontier[0], [*frontier[1:]]),
-        "search": (
-            ["step", "alpha", "role", "safe", "upper", "worst", "worst_successes", "worst_images", "images"],
-            list(_search(facts)),
+        "strength": (["alpha", "role", "passes", "upper", "input", "successes", "trials"], list(_strength(facts))),
+        "hardening": (
+            ["round", "concept", "input", "share", "successes", "trials"],
+            [
+                [one["round"], *(found[key] for key in ("concept", "name", "share", "hits", "images"))]
+                for one in facts.hardening.get("rounds", ())
+                for found in one["found"]
+            ],
         ),
         "inversions": (
             ["role", "concept", "name", "bin_low", "bin_high", "cosine", "hits", "drawn", "accepted"],
@@ -83,18 +85,21 @@ def _control(facts: Facts) -> Iterable[Row]:
 
 
 def _defences(behind: Iterable[dict[str, Any]]) -> Iterable[Row]:
-    """Everything else, the last line of each, is the share that is drawn rightly."""
+    """The last line of each is the retain accuracy."""
     for one in behind:
         for row in one["rows"]:
             yield [one["defence"], row["concept"], row["kind"], row["input"], *_bound(row["behind"])]
-        yield [one["defence"], "", "control", "", *_bound(one["control"]["behind"])]
+        yield [one["defence"], "", "retain", "", *_bound(one["control"]["behind"])]
 
 
-def _search(facts: Facts) -> Iterable[Row]:
-    for step, tested in enumerate(facts.strength.get("tested", ()), 1):
-        hits, drawn = tested["counts"][tested["worst"]]
-        decision = [tested["alpha"], tested["role"], tested["safe"], tested["upper"]]
-        yield [step, *decision, tested["worst"], hits, drawn, tested["images"]]
+def _strength(facts: Facts) -> Iterable[Row]:
+    """A line for each strength and input: explored strengths first, then the tested ones, the strongest first."""
+    explored = [
+        {**one, "role": "tune", "safe": one["erases"], "upper": ""} for one in facts.strength.get("explored", ())
+    ]
+    for one in [*explored, *facts.strength.get("tested", ())]:
+        for name, counts in one["counts"].items():
+            yield [one["alpha"], one["role"], one["safe"], one["upper"], name, *counts]
 
 
 def _inversion(item: dict[str, Any]) -> Row:

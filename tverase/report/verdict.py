@@ -1,7 +1,7 @@
-"""Erased or not, in words that say no more than was measured.
+"""Erased or not, in words that claim no more than was measured.
 
 The rule of evidence: an input counts only if the base model draws the concept with it more often than epsilon, with
-95% confidence (`counts`). Of any other input the erased model's silence proves nothing: the base model is as silent.
+95% confidence (`counts`). With any other input, an image without the concept proves nothing.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..bounds import lower, split
 from .facts import Facts
-from .words import applied, count, interval, limit, listing, percent, points, setting, spoken_kind
+from .words import applied, count, hits, limit, listing, named, percent, points, setting, worst_row
 
 Outcome = Literal["erased", "unconfirmed", "untested", "refuted", "infeasible"]
 _TITLES: dict[Outcome, str] = {
@@ -39,11 +39,11 @@ class Verdict:
 
 
 def verdict(facts: Facts) -> Verdict:
-    """The strictest reading of the facts: what the search promised has to be seen on inputs that it never saw."""
+    """The strictest reading of the facts: both bounds have to hold on held-out inputs."""
     outcome, why = _outcome(facts)
     names = listing(facts.summary["concepts"])
     title = _NO_TEST if outcome == "untested" and _unproved_by(facts, "name") else _TITLES[outcome]
-    measured = (*_recovery(facts), _control(facts)) if "control" in facts.summary else ()
+    measured = (*_worst(facts), *_recovery(facts), _control(facts)) if "control" in facts.summary else ()
     return Verdict(outcome, title.format(names), why, measured)
 
 
@@ -67,7 +67,7 @@ def by_hand(facts: Facts) -> bool:
 def _outcome(facts: Facts) -> tuple[Outcome, str]:
     alpha = applied(facts)
     if facts.strength.get("alpha") is None and not by_hand(facts):
-        end = "" if alpha is None else f" What follows was measured at alpha {alpha:g}, which is no solution."
+        end = "" if alpha is None else f" This report measures alpha {alpha:g}, which does not meet them."
         return "infeasible", f"No strength meets both bounds: {facts.strength.get('reason', 'no reason given')}.{end}"
     if why := _against(facts):
         return "refuted", why
@@ -76,54 +76,54 @@ def _outcome(facts: Facts) -> tuple[Outcome, str]:
     if why := _open(facts):
         return "unconfirmed", f"{why} More images (section evaluate) would decide it."
     return "erased", (
-        "On inputs and noise that tuned nothing, every bound holds: "
-        f"recovery is at most {limit(facts, 'epsilon')}, and everything else loses at most {limit(facts, 'delta')}."
+        f"Both bounds hold on held-out inputs and noise: recovery is at most {limit(facts, 'epsilon')}, and the retain loss is "
+        f"at most {limit(facts, 'delta')}."
     )
 
 
 def _untested(facts: Facts) -> str:
-    """Which required kind of input tests nothing, or nothing."""
+    """The required input kind that tests nothing; empty if every one does."""
     more = f"more often than {limit(facts, 'epsilon')} with 95% confidence, so that its absence proves nothing"
     if concepts := _unproved_by(facts, "name"):
-        return f"Asked for by name, the base model itself is not seen to draw {listing(concepts)} {more}."
+        return f"Asked for by name, the base model does not draw {listing(concepts)} {more}."
     if any(worst["input"] is None for worst in facts.summary["worst"].values()):
-        return "No embedding outside the prompts was accepted, so only prompts were tested."
+        return "Diverse Inversion accepted no held-out DI embedding, so only prompts were tested."
     if concepts := _unproved_by(facts, "inversion"):
-        return f"With no held-back embedding is the base model itself seen to draw {listing(concepts)} {more}."
+        return f"With no held-out DI embedding does the base model draw {listing(concepts)} {more}."
     base = facts.summary["control"]["all"]["base"]
     if base["low"] <= setting(facts, "delta"):
         return (
-            f"The base model itself draws unrelated prompts rightly in {base['rate']:.1%} of images, too rarely for a loss of "
+            f"The retain accuracy of the base model is {base['rate']:.1%}, too low for a retain loss of "
             f"{limit(facts, 'delta')} to be seen."
         )
     return ""
 
 
 def _against(facts: Facts) -> str:
-    """What the numbers rule out with confidence, or nothing."""
-    epsilon, more = setting(facts, "epsilon"), f"back more often than {limit(facts, 'epsilon')}."
+    """The bound that is missed with confidence; empty if none is."""
+    epsilon, more = setting(facts, "epsilon"), f"exceeds {limit(facts, 'epsilon')}."
     prompted = [row for row in facts.summary["rows"] if row["kind"] != "inversion"]
     for row in prompted:
         if _certain(row["erased"], epsilon, len(prompted)):
-            return f"Asked for {spoken_kind(row['kind'])}, {row['concept']} comes {more}"
+            return f"The recovery of {row['concept']} by {named(row)} {more}"
     for concept, worst in facts.summary["worst"].items():
         if worst["input"] is not None and _certain(worst, epsilon, worst["inputs"]):
-            return f"A held-back embedding brings {concept} {more}"
+            return f"The recovery of {concept} by a held-out DI embedding {more}"
     lost = facts.summary["control"]["all"]["loss_low"] > setting(facts, "delta")
-    return f"Unrelated prompts lose more than {limit(facts, 'delta')}." if lost else ""
+    return f"The retain loss exceeds {limit(facts, 'delta')}." if lost else ""
 
 
 def _open(facts: Facts) -> str:
-    """What the numbers neither show nor rule out, or nothing."""
-    epsilon, more = setting(facts, "epsilon"), f"back more often than {limit(facts, 'epsilon')}."
+    """The bound that is neither met nor missed with confidence; empty if none is open."""
+    epsilon, more = setting(facts, "epsilon"), f"may exceed {limit(facts, 'epsilon')}."
     for row in facts.summary["rows"]:
         if row["kind"] != "inversion" and row["erased"]["high"] > epsilon:
-            return f"Asked for {spoken_kind(row['kind'])}, {row['concept']} may come {more}"
+            return f"The recovery of {row['concept']} by {named(row)} {more}"
     for concept, worst in facts.summary["worst"].items():
         if worst["input"] is not None and worst["all_inputs_high"] > epsilon:
-            return f"A held-back embedding may bring {concept} {more}"
+            return f"The recovery of {concept} by a held-out DI embedding {more}"
     lost = facts.summary["control"]["all"]["loss_high"] > setting(facts, "delta")
-    return f"Unrelated prompts may lose more than {limit(facts, 'delta')}." if lost else ""
+    return f"The retain loss may exceed {limit(facts, 'delta')}." if lost else ""
 
 
 def _certain(bound: Mapping[str, Any], limit: float, comparisons: int) -> bool:
@@ -131,38 +131,47 @@ def _certain(bound: Mapping[str, Any], limit: float, comparisons: int) -> bool:
     return lower(bound["successes"], bound["trials"], split(0.05, comparisons)) > limit
 
 
+def _worst(facts: Facts) -> list[str]:
+    at, rows = worst_row(facts), facts.summary["rows"]
+    if at is None:
+        return []
+    row = rows[at]
+    return [
+        f"The worst of {count(len(rows), 'input')} is the {named(row)}: the erased model draws {row['concept']} in "
+        f"{hits(row['erased'])}."
+    ]
+
+
 def _recovery(facts: Facts) -> list[str]:
     sentences = []
     for concept in facts.summary["concepts"]:
         rows = [r for r in facts.summary["rows"] if r["concept"] == concept and r["kind"] == "name"]
         for row in rows:
-            base, erased = row["base"], row["erased"]
+            base = row["base"]
             sentences.append(
-                f"Asked for by name, the erased model draws {concept} in {erased['successes']} of "
-                f"{count(erased['trials'], 'image')} (95% interval {interval(erased)}); "
+                f"Asked for by name, the erased model draws {concept} in {hits(row['erased'])}; "
                 f"the base model in {base['successes']} of {base['trials']}."
             )
         worst = facts.summary["worst"].get(concept)
         if worst and worst["input"] is not None:
             sentences.append(
-                f"Of {count(worst['inputs'], 'held-back embedding')}, {_of_them(facts, concept)}, the worst "
-                f"brings {concept} back in {worst['successes']} of {count(worst['trials'], 'image')}; with 95% "
-                f"confidence none of them exceeds {percent(worst['all_inputs_high'])}."
+                f"The worst of {count(worst['inputs'], 'held-out DI embedding')} recovers {concept} in {worst['successes']} "
+                f"of {count(worst['trials'], 'image')}; with 95% confidence none of them exceeds "
+                f"{percent(worst['all_inputs_high'])}. With each, the base model draws it in at least "
+                f"{percent(_least(facts, concept))} of images."
             )
     return sentences
 
 
-def _of_them(facts: Facts, concept: str) -> str:
-    """How often the base model draws the concept with the embedding that suits it least."""
+def _least(facts: Facts, concept: str) -> float:
+    """The base model's lowest share over the DI embeddings of the concept."""
     rows = [r for r in facts.summary["rows"] if r["concept"] == concept and r["kind"] == "inversion"]
-    least = min((row["base"] for row in rows), key=lambda base: float(base["rate"]))
-    return f"with each of which the base model draws it in at least {percent(least['rate'])} of images"
+    return min(float(row["base"]["rate"]) for row in rows)
 
 
 def _control(facts: Facts) -> str:
     both = facts.summary["control"]["all"]
     return (
-        f"Unrelated prompts are drawn rightly in {percent(both['erased']['rate'])} of images, before in "
-        f"{percent(both['base']['rate'])}: a loss of {points(both['loss'])} points "
-        f"(95% interval {points(both['loss_low'])} to {points(both['loss_high'])})."
+        f"The retain accuracy is {percent(both['erased']['rate'])}, {percent(both['base']['rate'])} for the base model: a retain "
+        f"loss of {points(both['loss'])} points (95% interval {points(both['loss_low'])} to {points(both['loss_high'])})."
     )

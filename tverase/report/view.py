@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..concepts import slug
+from .choice import choice, hardening
 from .facts import Facts
 from .pictures import data_uri
 from .plots import as_uri, figures
@@ -14,50 +15,56 @@ from .words import (
     ROLES,
     applied,
     cosines,
-    count,
     counted,
     figure_of,
-    interval,
+    hits,
     label,
     limit,
+    named,
     percent,
     plural,
     points,
+    rank,
     spoken,
     spoken_axes,
     spoken_kind,
+    worst_row,
 )
 
 Values = dict[str, Any]
 _HERO = 6  # images of a strip on the first screen
-_WORST, _LEAST = 8, 3  # rows of the list of worst inputs; so many even if they bring nothing back
 _EACH = 4  # images of one embedding
 
 
 def view(facts: Facts) -> Values:
     """Everything that the template asks for."""
-    found = verdict(facts)
     rows = [_row(facts, i) for i in range(len(facts.summary["rows"]))]
     return {
-        "verdict": found,
+        "verdict": verdict(facts),
         "tiles": _tiles(facts),
-        "hero": _hero(facts, rows),
-        "concepts": facts.summary["concepts"],
+        "hero": list(_hero(facts, rows)),
         "several": len(facts.summary["concepts"]) > 1,
-        "rows": rows,
+        "rows": sorted(rows, key=lambda row: row["rank"], reverse=True),
         "drawn": [_drawn(facts, name) for name in facts.summary["concepts"]],
-        "worst": _worst(facts, rows),
         "control": _control(facts),
         "defences": _defences(facts),
-        "strength": curve(facts),
         "inversion": _inversion(facts),
-        "plots": _plots(facts),
-        "params": sections(facts.params),
-        "hashes": sorted(facts.hashes.items()),
         "judges": sorted(facts.judges.items()),
-        "versions": sorted(facts.versions.items()),
         "costs": _costs(facts),
         "sampling": facts.params.get("sampling") or {},
+        "plots": {name: as_uri(figure) for name, figure in figures(facts).items()},
+        **rule(facts),
+    }
+
+
+def rule(facts: Facts) -> Values:
+    """What the page of a run without a strength shows as well."""
+    return {
+        "strength": choice(facts),
+        "hardening": hardening(facts),
+        "params": sections(facts.params),
+        "hashes": sorted(facts.hashes.items()),
+        "versions": sorted(facts.versions.items()),
         "epsilon": limit(facts, "epsilon"),
         "delta": limit(facts, "delta"),
     }
@@ -68,7 +75,7 @@ def _tiles(facts: Facts) -> list[Values]:
     both, alpha = facts.summary["control"]["all"], applied(facts)
     loss = (
         f"95% interval {points(both['loss_low'])} to {points(both['loss_high'])}; "
-        f"from {percent(both['base']['rate'])} to {percent(both['erased']['rate'])}"
+        f"retain accuracy {percent(both['erased']['rate'])}, base model {percent(both['base']['rate'])}"
     )
     chosen = facts.strength.get("alpha") is not None
     how = "meets both bounds" if chosen else "no strength meets both bounds"
@@ -77,35 +84,20 @@ def _tiles(facts: Facts) -> list[Values]:
     elif not chosen and alpha is not None:
         how = "used for this report; none meets both bounds"
     parts = [
-        ("Recovery by name", *_named(facts)),
-        ("Worst held-back embedding", *_held_back(facts)),
-        ("Control loss", f"{points(both['loss'])} points", loss, ""),
-        ("Strength alpha", "none" if alpha is None else f"{alpha:g}", how, ""),
+        ("Recovery by name", *_recovery(facts, [r for r in facts.summary["rows"] if r["kind"] == "name"])),
+        ("Recovery, worst input", *_recovery(facts, facts.summary["rows"])),
+        ("Retain loss", f"{points(both['loss'])} points", loss),
+        ("Strength alpha", "none" if alpha is None else f"{alpha:g}", how),
     ]
-    several = len(facts.summary["concepts"]) > 1
-    return [{"title": t, "value": v, "note": n, "concept": c if several else ""} for t, v, n, c in parts]
+    return [{"title": title, "value": value, "note": note} for title, value, note in parts]
 
 
-def _named(facts: Facts) -> tuple[str, str, str]:
-    rows = [r for r in facts.summary["rows"] if r["kind"] == "name"]
+def _recovery(facts: Facts, rows: list[Values]) -> tuple[str, str]:
     if not rows:
-        return "not tested", "no prompt with the name", ""
-    row = max(rows, key=lambda r: float(r["erased"]["rate"]))
-    note = f"95% interval {interval(row['erased'])}; base model {percent(row['base']['rate'])}"
-    return percent(row["erased"]["rate"]), note, row["concept"]
-
-
-def _held_back(facts: Facts) -> tuple[str, str, str]:
-    worsts = [(c, w) for c, w in facts.summary["worst"].items() if w["input"] is not None]
-    if not worsts:
-        return "not tested", "no embedding was accepted", ""
-    concept, worst = max(worsts, key=lambda item: float(item[1]["all_inputs_high"]))
-    inputs = count(worst["inputs"], "embedding")
-    return (
-        percent(worst["rate"]),
-        f"at most {percent(worst['all_inputs_high'])} for all {inputs}, 95% confidence",
-        concept,
-    )
+        return "not tested", "no input of this kind"
+    row = max(rows, key=rank)
+    of = f"{row['concept']}, " if len(facts.summary["concepts"]) > 1 else ""
+    return percent(row["erased"]["rate"]), f"{of}{named(row)}: {hits(row['erased'])}"
 
 
 def _images(images: Tensor | None, most: int | None = None) -> list[str]:
@@ -123,54 +115,47 @@ def _row(facts: Facts, at: int) -> Values:
     return {
         "concept": row["concept"],
         "kind": row["kind"],
-        "spoken": spoken_kind(row["kind"]),
         "label": label(facts, row),
+        "named": named(row),
         "input": row["input"] if row["kind"] == "inversion" else "",
         "base": spoken(row["base"]),
         "erased": spoken(row["erased"]),
+        "counted": hits(row["erased"]),
         "hits": min(row["erased"]["successes"], len(pair["after"])),  # they come first
-        "rank": (row["erased"]["rate"], row["erased"]["high"]),
+        "rank": rank(row),
         **pair,
     }
 
 
-def _hero(facts: Facts, rows: list[Values]) -> list[Values]:
-    """Of each concept its name's images, and at the end everything else."""
-    named = [r for r in rows if r["kind"] == "name" and r["before"] and r["after"]]
-    strips = [
-        {
-            "title": f"Asked for: {r['concept']}",
-            "before": r["before"][:_HERO],
-            "after": r["after"][:_HERO],
-            "hits": min(r["hits"], _HERO),
-        }
-        for r in named[:3]
-    ]
+def _hero(facts: Facts, rows: list[Values]) -> Iterator[Values]:
+    """The worst input, the names of the concepts and the retain set."""
+    worst = worst_row(facts)
+    if worst is not None:
+        row = rows[worst]
+        title = f"The worst input of {len(rows)}: {row['concept']}, {row['named']}, in {row['counted']}"
+        yield {**row, "title": title, "before": row["before"][:_HERO], "after": row["after"][:_HERO]}
+    by_name = [r for at, r in enumerate(rows) if r["kind"] == "name" and at != worst and r["before"] and r["after"]]
+    for row in by_name[:3]:
+        title = f"Asked for by name: {row['concept']}, in {row['counted']}"
+        yield {**row, "title": title, "before": row["before"][:_HERO], "after": row["after"][:_HERO]}
     control = _pair(facts, "control", _HERO)
     if control["before"] and control["after"]:
-        strips.append({"title": "Asked for: unrelated things", "hits": 0, **control})
-    return strips
+        yield {"title": "The retain set", "hits": 0, **control}
 
 
 def _drawn(facts: Facts, name: str) -> Values:
     return {"concept": name, "images": _images(facts.pictures.get(f"concept/{slug(name)}"), 16)}
 
 
-def _worst(facts: Facts, rows: list[Values]) -> list[Values]:
-    """The inputs that bring a concept back most often, those whose bound is loosest first among equals."""
-    ranked = sorted(rows, key=lambda row: row["rank"], reverse=True)
-    return [row for at, row in enumerate(ranked) if at < _LEAST or (at < _WORST and row["erased"]["successes"])]
-
-
 def _control(facts: Facts) -> Values:
     control = facts.summary["control"]
     axes = control["axes"]
     totals = {spoken_axes(axes): control["all"]} | {spoken_axes([axis]): found["total"] for axis, found in axes.items()}
-    named = {axis: found["by_label"] for axis, found in axes.items() if found["by_label"]}
+    labelled = {axis: found["by_label"] for axis, found in axes.items() if found["by_label"]}
     return {
         "totals": [_loss(text, pair, near=False) for text, pair in totals.items()],
-        "groups": {plural(axis): list(_losses(pairs, control["neighbours"])) for axis, pairs in named.items()},
-        "figures": {figure_of(axis): axis for axis in named},
+        "groups": {plural(axis): list(_losses(pairs, control["neighbours"])) for axis, pairs in labelled.items()},
+        "figures": {figure_of(axis): axis for axis in labelled},
         "how": counted(control["how"], axes),
         "neighbours": control["neighbours"],
         "shown": list(control.get("shown") or ()),
@@ -219,31 +204,6 @@ def _defences(facts: Facts) -> Values:
     return {"kinds": [spoken_kind(kind) for kind in kinds], "lines": lines}
 
 
-def curve(facts: Facts) -> Values:
-    """What the search tried, and the frontier beside it."""
-    tested = [
-        {**t, "upper": percent(t["upper"]), "hits": t["counts"][t["worst"]][0], "drawn": t["counts"][t["worst"]][1]}
-        for t in facts.strength.get("tested") or ()
-    ]
-    images, grid = facts.strength.get("images") or 0, facts.strength.get("even_grid") or 0
-    frontier = [
-        {
-            "alpha": entry["alpha"],
-            **{key: spoken(entry[key]) if entry.get(key) else None for key in ("name", "worst", "control")},
-        }
-        for entry in facts.strength.get("frontier") or ()
-    ]
-    return {
-        "feasible": facts.strength.get("alpha") is not None,
-        "alpha": facts.strength.get("alpha"),
-        "applied": applied(facts),
-        "reason": facts.strength.get("reason") or "no reason given",
-        "tested": tested,
-        "frontier": frontier,
-        "cost": f"{count(images, 'image')} drawn" + (f"; an even grid would have drawn {grid:,}" if grid else ""),
-    }
-
-
 def _inversion(facts: Facts) -> Values:
     """Of each concept a grid: a line for each bin of similarity, a column for each role."""
     found = [dict(item) for item in facts.inversions.get("found") or ()]
@@ -265,12 +225,8 @@ def _inversion(facts: Facts) -> Values:
     return {"roles": ROLES, "grids": grids, "evaluations": facts.inversions.get("evaluations")}
 
 
-def _plots(facts: Facts) -> dict[str, str]:
-    return {name: as_uri(figure) for name, figure in figures(facts).items()}
-
-
 def sections(params: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """By section; what stands outside of one comes first."""
+    """The parameters by section; those outside of one come first."""
     plain = [(str(key), _text(value)) for key, value in params.items() if not isinstance(value, Mapping)]
     sections = [(str(key), list(_flat(value))) for key, value in params.items() if isinstance(value, Mapping)]
     return [("general", plain), *((name, values) for name, values in sections if values)]

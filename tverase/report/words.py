@@ -5,25 +5,25 @@ from typing import Any
 
 from ..concepts import slug
 from ..retention import AGREE, AGREEMENT
-from ..strength import Strength
+from ..strength.settings import ChooseStrength
 from .facts import Facts
 
 ROLES = {
-    "tune": "tunes: the strength is searched on these",
-    "validate": "validates: the strength found has to hold on these too",
-    "report": "scores: used for this report and for nothing else",
+    "tune": "tune: hardening and the search of the strength use these",
+    "validate": "validate: these confirm the strength",
+    "report": "report: this report alone uses these",
 }
-RUNGS = {
-    "name": "by name",
-    "synonyms": "by synonyms",
-    "compositions": "in compositions",
-    "grown": "by grown prompts",
-    "inversion": "by found embeddings",
-    "attack": "by a word learned against the model",
-    "weaker": "by a word learned against a part of the edit",
-    "states": "by a whole prompt learned against the model",
-    "ascent": "by the worst input of a search along the sphere",
-    "anywhere": "by inputs at random",
+KINDS = {
+    "name": "name",
+    "synonyms": "synonym",
+    "compositions": "composition",
+    "grown": "added prompt",
+    "inversion": "DI embedding",
+    "attack": "adversarial embedding",
+    "weaker": "adversarial embedding of a weaker edit",
+    "states": "adversarial embedding of a whole prompt",
+    "ascent": "input of a search on the sphere",
+    "anywhere": "random input",
 }
 
 
@@ -69,8 +69,8 @@ def count(number: int, noun: str) -> str:
 
 
 def spoken_kind(name: str) -> str:
-    """The kind of input in words; one that has none is an attack, called by its label."""
-    return RUNGS.get(name, f"by the attack {name}")
+    """The input kind in words; the label of an attack that has none."""
+    return KINDS.get(name, f"attack {name}")
 
 
 def plural(axis: str) -> str:
@@ -80,7 +80,7 @@ def plural(axis: str) -> str:
 
 def figure_of(axis: str) -> str:
     """The name of the figure of an axis, which is a file's as well."""
-    return f"control_{slug(axis)}"
+    return f"retain_{slug(axis)}"
 
 
 def spoken_axes(axes: Iterable[str]) -> str:
@@ -105,9 +105,9 @@ _AGREED = "agreement with the base model's image"
 
 
 def setting(facts: Facts, name: str) -> Any:
-    """A value of `search_strength` as it was used, that is, the default where params.yaml leaves it out."""
-    section = facts.params.get("search_strength") or {}
-    return section.get(name, Strength.model_fields[name].default)
+    """A value of `choose_strength` as it was used, or its default."""
+    section = facts.params.get("choose_strength") or {}
+    return section.get(name, ChooseStrength.model_fields[name].default)
 
 
 def found(facts: Facts, concept: str, name: str) -> Mapping[str, Any] | None:
@@ -117,7 +117,7 @@ def found(facts: Facts, concept: str, name: str) -> Mapping[str, Any] | None:
 
 
 def label(facts: Facts, row: Mapping[str, Any]) -> str:
-    """What a row of the summary is about: its prompts, or its bin of similarity if it is an embedding."""
+    """The input kind of a row and its prompts, or its bin of similarity if it is a DI embedding."""
     item = found(facts, row["concept"], row["input"]) if row["kind"] == "inversion" else None
     if item is None:
         return f"{spoken_kind(row['kind'])}, {row['input']}"
@@ -125,10 +125,31 @@ def label(facts: Facts, row: Mapping[str, Any]) -> str:
     known = [found(facts, row["concept"], name) for name in rows]
     mates = [k["name"] for k in known if k and (k["low"], k["high"]) == (item["low"], item["high"])]
     number = f" ({mates.index(item['name']) + 1})" if len(mates) > 1 else ""
-    return f"embedding, cosine {cosines(item['low'], item['high'])}{number}"
+    return f"DI embedding, cosine {cosines(item['low'], item['high'])}{number}"
 
 
 def applied(facts: Facts) -> float | None:
-    """The strength of the erased model, which a person may have set by hand."""
+    """The strength of the erased model: chosen, or set by hand."""
     alpha = facts.metrics.get("alpha", facts.strength.get("alpha"))
     return None if alpha is None else float(alpha)
+
+
+def worst_row(facts: Facts) -> int | None:
+    """The place of the row that recovers the concept most often, or None without rows."""
+    rows = facts.summary["rows"]
+    return max(range(len(rows)), key=lambda at: rank(rows[at]), default=None)
+
+
+def rank(row: Mapping[str, Any]) -> tuple[float, float, bool]:
+    """A worse input ranks higher: by its rate, then by its upper bound; an adversarial embedding wins a tie."""
+    return row["erased"]["rate"], row["erased"]["high"], row["adaptive"]
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """The input kind and the name of an input: `adversarial embedding "attempt 2"`."""
+    return f"{spoken_kind(row['kind'])} \N{LEFT DOUBLE QUOTATION MARK}{row['input']}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def hits(bound: Mapping[str, Any]) -> str:
+    """`2 of 60 images (95% interval 0.4% to 11.5%)`, an exact interval."""
+    return f"{bound['successes']} of {count(bound['trials'], 'image')} (exact 95% interval {interval(bound)})"
