@@ -22,7 +22,7 @@ class Facts:
     summary: Mapping[str, Any]  # evaluate.summary
     metrics: Mapping[str, Any]  # evaluate.metrics
     strength: Mapping[str, Any]  # strength.json
-    inversions: Mapping[str, Any]  # {"by_bin": {role: [...]}, "found": [{"role": ..., **Found}], "evaluations": n}
+    inversions: Mapping[str, Any]  # {"found": [{"role": ..., **Found}], "evaluations": n}
     pictures: Mapping[str, Tensor]
     hashes: Mapping[str, str]  # artefact -> sha256
     timings: Mapping[str, float]  # step -> seconds; the only part that differs between two equal runs
