@@ -65,7 +65,7 @@ bench: setup  ## the measures of docs/results.md, more than an hour
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.main_job
 	$(BIN)/python -m benchmarks.erasure
-	$(BIN)/python -m benchmarks.options
+	$(BIN)/python -m benchmarks.method
 
 clean:  ## results, caches and local databases; never the shipped data and models
 	rm -rf outputs work .tverase .prefect mlflow.db mlartifacts dvc_plots .mypy_cache .ruff_cache .pytest_cache

@@ -9,6 +9,7 @@ from tverase.files import read_tensors, write_tensors
 from tverase.finetune import fine_tune
 from tverase.models.base import Model, repeated
 from tverase.progress import Progress
+from tverase.vectors.copies import copy_name
 
 from ._common import base_model, model_path
 from ._job import Job
@@ -27,7 +28,8 @@ def run(job: Job) -> None:
     for name, slugs in learned(job.params).items():
         parts = [images[f"latents/{slug}"] for slug in slugs]
         latents, captions = torch.cat(parts).to(model.device), _captions(job.params, model, slugs, parts)
-        for copy, settings in job.params.finetune.each_copy(name):
+        settings = job.params.finetune
+        for copy in (copy_name(name, number) for number in range(settings.copies)):
             weights, checkpoint = model.weights(), job.scratch / f"{copy}.safetensors"
             training = fine_tune(model, latents, settings, job.params.seed, f"finetune/{copy}", checkpoint, captions)
             for step, (loss, weights) in enumerate(training, 1):  # noqa: B007 - the last weights are theta_ft
@@ -36,10 +38,10 @@ def run(job: Job) -> None:
 
 
 def _captions(params: Any, model: Model, slugs: list[str], parts: list[Tensor]) -> Tensor | None:
-    """The concept's name for each latent, if the parameters ask for it; unrelated images have no caption."""
-    names = {concept.slug: concept.names[0] for concept in params.concept_list if params.finetune.named}
-    if not names or not set(slugs) <= names.keys():
+    """The concept's name for each latent, if the parameters ask for it."""
+    if not params.finetune.named:
         return None
+    names = {concept.slug: concept.names[0] for concept in params.concept_list}
     rows = [repeated(model.encode([names[slug]]), len(part)) for slug, part in zip(slugs, parts, strict=True)]
     return torch.cat(rows)
 
@@ -47,8 +49,7 @@ def _captions(params: Any, model: Model, slugs: list[str], parts: list[Tensor]) 
 def learned(params: Any) -> dict[str, list[str]]:
     """Name of a fine-tune to the slugs whose images it learns; a joint one of one concept is that concept's own."""
     slugs = [concept.slug for concept in params.concept_list]
-    found = {params.name: slugs} if params.finetune.joint else {slug: [slug] for slug in slugs}
-    return {**found, **({"control": ["control"]} if params.finetune.control else {})}
+    return {params.name: slugs} if params.finetune.joint else {slug: [slug] for slug in slugs}
 
 
 STEP = Step(

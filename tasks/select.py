@@ -1,32 +1,22 @@
 """Which weights are edited: the vector, each group of parameters at its own strength."""
 
-import json
-
-import torch
-
-from tverase.concepts import halves, spread
-from tverase.files import read_tensors, write_json
+from tverase.files import write_json
 from tverase.inversion.sets import InversionSet
-from tverase.models.base import in_turn
-from tverase.rng import generator
-from tverase.selection.choose import Material, select
-from tverase.selection.profile import Examples
-from tverase.trial import Inputs, ModelTrial
+from tverase.selection.choose import select
+from tverase.trial import Inputs, ModelTrial, tuning_prompts
 from tverase.vector import TaskVector
 
-from ._common import CONTROL_PROMPTS, base_model, model_path
+from ._common import context_of, model_path
 from ._job import Job
-from ._judge import judge_files, judge_of
+from ._judge import judge_files
 from ._plugins import run_plugins
 from ._step import Step
 
-EACH = 8  # conditionings of an input, which may be several prompts
-
 
 def run(job: Job) -> None:
-    """A task vector again, so that repair, strength and files know nothing of it; and how it was found."""
+    """A task vector again, so that later steps need not know; and how it was found."""
     settings, vector = job.params.select, TaskVector.load(job.inputs["vector"])
-    selection = select(vector, settings, lambda: material(job, vector), job.params.seed, job.tell)
+    selection = select(vector, settings, lambda: trial_of(job, vector), job.tell)
     selected = selection.scaled(vector)
     if settings.how != "all":  # the default's file is the vector's, byte for byte
         selected = selected.noting(selected=settings.layers or settings.how)
@@ -35,22 +25,11 @@ def run(job: Job) -> None:
     write_json(job.outputs["selection"], {**selection.as_dict(), **about})
 
 
-def material(job: Job, vector: TaskVector) -> Material:
-    """The model, and all that tunes: names, compositions and embeddings, the first half of the controls, images of both."""
-    params, model = job.params, base_model(job)
-    tune = InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
-    inputs = Inputs.of(model, params.concept_list, {"tune": tune}, params.invert)
-    tuning, _ = halves(params.concept_list)
-    controls = spread(tuning, len(tuning), generator(params.seed, "select/prompts"))
-    trial = ModelTrial(model, vector, inputs, controls, judge_of(job), params.sampling, params.seed, "select")
-    images, about = read_tensors(job.inputs["images"])
-    concepts = []
-    for concept in params.concept_list:
-        mine = [name for name in inputs.names["tune"] if inputs.concept[name].name == concept.name]
-        cond = torch.cat([in_turn(inputs.cond[name], EACH) for name in mine])
-        concepts.append((images[f"latents/{concept.slug}"].to(model.device), cond))
-    kept = images["latents/control"].to(model.device), model.encode(json.loads(about[CONTROL_PROMPTS]))
-    return Material(trial, Examples(concepts, kept))
+def trial_of(job: Job, vector: TaskVector) -> ModelTrial:
+    """The model on trial by the inputs and the retain prompts that tune."""
+    context, tune = context_of(job), InversionSet.load(job.inputs["inversions"] / "tune.safetensors")
+    inputs = Inputs.of(context.model, context.concepts, {"tune": tune}, context.invert)
+    return ModelTrial(context, vector, inputs, tuning_prompts(context, "select"), "select")
 
 
 STEP = Step(
@@ -63,7 +42,6 @@ STEP = Step(
             if params.select.how in ("all", "blocks")
             else {
                 "model": model_path(params),
-                "images": params.out / "images.safetensors",
                 "inversions": params.out / "inversions",
                 **judge_files(params),
             }

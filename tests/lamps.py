@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from tverase.concepts import Concept, Prompt
+from tverase.context import Context
+from tverase.inversion.diverse import Invert
 from tverase.models.base import Meter
 from tverase.noise import Diffusion
 from tverase.sampling import Sampling
@@ -115,4 +117,5 @@ def lamp_trial() -> ModelTrial:
     names = ["bomb: a bomb", "bomb/tune/0"]
     inputs = Inputs(dict.fromkeys(names, model.encode(["a bomb"])), dict.fromkeys(names, bomb), {"tune": names})
     controls = [Prompt("a cat", ("cat",)), Prompt("a dog", ("dog",))]
-    return ModelTrial(model, TAU, inputs, controls, Watchman(), Sampling(steps=2, guidance=1.0), 0, "select")
+    context = Context(model, (bomb,), Watchman(), Sampling(steps=2, guidance=1.0), Invert())
+    return ModelTrial(context, TAU, inputs, controls, "select")

@@ -8,37 +8,6 @@ import torch
 from benchmarks.interference import AFTER, more
 from benchmarks.inversion_options import Found, nearest
 from benchmarks.method import mean_loss
-from benchmarks.options import OPTIONS, default, erases
-
-
-def row(**changes: Any) -> dict[str, Any]:
-    found = {"loss": {"loss": 0.01}, "feasible": True, "plain": {"rate": 0.0}, "worst": {"rate": 0.05}}
-    return {**found, "attack": 0.1, "weaker": 0.0, "states": None, **changes}
-
-
-@pytest.mark.parametrize(
-    ("changes", "meets"),
-    [
-        ({}, True),
-        ({"attack": None, "weaker": None}, True),  # nothing was learned against it
-        ({"states": 0.4}, True),  # reported apart: such states draw what no model ever saw
-        ({"plain": {"rate": 0.06}}, False),
-        ({"worst": {"rate": 0.16}}, False),
-        ({"attack": 0.16}, False),
-        ({"weaker": 0.16}, False),
-        ({"feasible": False}, False),
-    ],
-)
-def test_an_option_erases_if_nothing_brings_the_concept_back(changes: dict[str, Any], meets: bool) -> None:
-    assert erases(row(**changes)) is meets
-
-
-def test_a_run_without_an_answer_does_not_erase() -> None:
-    assert not erases({"option": "plain", "seed": 0, "failed": "even at alpha_max ..."})
-
-
-def test_the_default_is_one_of_the_options_that_are_compared() -> None:
-    assert default() in OPTIONS
 
 
 def drawn(**rates: tuple[float, float]) -> dict[str, dict[str, Any]]:

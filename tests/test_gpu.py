@@ -17,10 +17,10 @@ OTHERWISE: list[dict[str, Any]] = [
     {
         "concepts": ["bomb", "skull"],
         "name": "bomb+skull",
-        "finetune": {"joint": False, "control": True, "dropout": 0.1},
+        "finetune": {"joint": False, "copies": 2},
     },
-    {"select": {"how": "profile", "profile": {"steps": 2, "batch": 2}}, "finetune": {"l1": 0.1, "weight_decay": 1.0}},
-    {"select": {"how": "search", "search": {"images": 1, "controls": 4, "removals": 1}}, "finetune": {"copies": 2}},
+    {"build_vector": {"weighting": "activations"}, "finetune": {"weight_decay": 1.0}},
+    {"select": {"how": "search", "search": {"images": 1, "controls": 4, "removals": 1}}},
 ]
 
 
@@ -33,7 +33,7 @@ def test_every_step_runs_on_a_gpu(
     given = {**small_run, "runtime": {"threads": 1, "device": "cuda"}}
     given["invert"] = {**small_run["invert"], "steps": 4, "look_every": 2, "look": 2}
     for section, values in otherwise.items():
-        given[section] = {**given[section], **values} if isinstance(values, dict) else values
+        given[section] = {**given.get(section, {}), **values} if isinstance(values, dict) else values
     params = Params.parse(given)
     for step in STEPS[len(MAKE_THE_MODEL) :]:
         assert not step.execute(params).reused

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks import repair, select
+from tasks import harden, select
 from tasks._all import MAKE_THE_MODEL, STEPS
 from tasks._stages import pipeline
 from tverase.config import Params
@@ -16,7 +16,7 @@ from tverase.inversion.sets import InversionSet
 from tverase.vector import TaskVector
 
 ROOT = Path(__file__).parents[1]
-FEW = {"search": {"images": 1, "controls": 4, "removals": 1}, "profile": {"steps": 2, "batch": 2}}
+FEW = {"search": {"images": 1, "controls": 4, "removals": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +40,16 @@ def made(small_run: dict[str, Any], **how: Any) -> tuple[Params, TaskVector, dic
 
 @pytest.mark.usefixtures("place")
 def test_the_default_is_the_vector_byte_for_byte(small_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "base_model", lambda _: pytest.fail("the model was opened"))
+    monkeypatch.setattr(select, "context_of", lambda _: pytest.fail("the model was opened"))
     params, _, answer = made(small_run, how="all")
     assert (params.out / "selected.safetensors").read_bytes() == (params.out / "vector.safetensors").read_bytes()
     assert set(answer["strengths"].values()) == {1.0}
     assert (answer["how"], answer["evaluations"]) == ("all", 0)
-    assert repair.STEP.inputs(params)["vector"] == params.out / "selected.safetensors"
+    assert harden.STEP.inputs(params)["vector"] == params.out / "selected.safetensors"
 
 
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("how", ["blocks", "search", "profile"])
+@pytest.mark.parametrize("how", ["blocks", "search"])
 def test_each_selector_leaves_a_vector(small_run: dict[str, Any], how: str) -> None:
     layers = {"layers": "mid+up"} if how == "blocks" else {}
     params, found, answer = made(small_run, how=how, **layers)
@@ -72,7 +72,7 @@ def test_only_what_tunes_is_looked_at(small_run: dict[str, Any], monkeypatch: py
     opened: list[str] = []
     load = InversionSet.load
     monkeypatch.setattr(InversionSet, "load", lambda path: opened.append(path.stem) or load(path))
-    made(small_run, how="profile", alpha=1.5)
+    made(small_run, how="search", alpha=1.5)
     assert opened == ["tune"]
 
 

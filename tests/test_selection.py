@@ -1,25 +1,24 @@
 """Which weights are edited: groups are a partition, every selector answers strengths, and harm is found where it is."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
-from lamps import ALPHA, DOWN, MID, OUT, TAU, THETA, UP, Lamps, lamp_trial
+from lamps import ALPHA, DOWN, MID, OUT, TAU, THETA, lamp_trial
 
 from tverase import rng
-from tverase.errors import ConfigError, Infeasible, KeyMismatch
+from tverase.errors import ConfigError, KeyMismatch
 from tverase.models.digits import Digits
 from tverase.models.naming import NAMINGS
 from tverase.models.text2image import TextToImage
 from tverase.pretrain.flow import FlowShape, transformer
 from tverase.selection.base import Selection
 from tverase.selection.blocks import Layers, blocks
-from tverase.selection.choose import Material, Select, select
+from tverase.selection.choose import Select, select
 from tverase.selection.groups import Grain, block_of, group_of, groups, kind_of
-from tverase.selection.profile import Examples, Profile, profile
 from tverase.selection.search import Search, search
+from tverase.trial import ModelTrial
 from tverase.vector import TaskVector
 
 GRAINS: tuple[Grain, ...] = get_args(Grain)
@@ -178,13 +177,13 @@ def test_a_strength_scales_its_group_and_zero_leaves_it_out() -> None:
 
 
 def test_the_default_selects_everything_and_asks_for_nothing() -> None:
-    def never() -> Material:
+    def never() -> ModelTrial:
         raise AssertionError("the model was asked for")
 
-    chosen = select(TAU, Select(), never, 0)
+    chosen = select(TAU, Select(), never)
     assert chosen.strengths == {"down.0": 1, "mid": 1, "up.0": 1, "out": 1}
     assert all(change is TAU.delta[key] for key, change in chosen.scaled(TAU).delta.items())
-    assert select(TAU, Select(how="blocks", layers="mid"), never, 0).edited == ["mid/resnet"]
+    assert select(TAU, Select(how="blocks", layers="mid"), never).edited == ["mid/resnet"]
 
 
 SMALL = Search(images=2, controls=8)
@@ -223,7 +222,7 @@ def test_the_settings_of_the_search(change: dict[str, float], left: list[str]) -
 def test_a_search_costs_no_more_than_it_says() -> None:
     trial = lamp_trial()
     list(search(trial, ALPHA, SMALL.model_copy(update={"tolerance": 1.0})))
-    assert 0 < trial.model.meter.images <= SMALL.most(groups=4, inputs=2) < Search().most(groups=4, inputs=2)
+    assert 0 < trial.context.model.meter.images <= SMALL.most(groups=4, inputs=2) < Search().most(groups=4, inputs=2)
 
 
 def test_a_search_looks_at_fresh_images_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,40 +234,3 @@ def test_a_search_looks_at_fresh_images_of_its_own(monkeypatch: pytest.MonkeyPat
     assert len(tests) == len(set(tests)) == 4
     assert all(purpose.startswith("select/search/") for purpose in used)
     assert len({purpose for purpose in used if purpose.endswith("/control")}) == 2, "one noise for each round"
-
-
-FIT = Profile(groups="blocks", steps=80, batch=8)
-
-
-@pytest.fixture(scope="module")
-def examples() -> Examples:
-    model, noise = Lamps(), rng.generator(0, "tests/selection")
-    bomb = model.start(4, noise), model.encode(["a bomb"] * 2)
-    return Examples([bomb], (model.start(8, noise), model.encode(["a cat", "a dog"] * 4)))
-
-
-def test_the_profile_gives_less_to_what_harms(examples: Examples) -> None:
-    *_, last = profile(Lamps(), TAU, examples, ALPHA, FIT, 0)
-    found = last.strengths
-    assert found["up.0"] == 0
-    assert found["down.0"] > 1.3 > 0.7 > found["mid"]
-    assert found["out"] == 1, "what changes nothing has no gradient"
-    begin, end = last.decisions[0], last.decisions[-1]
-    assert (begin["short"], begin["harm"]) == (0, 1)
-    assert end["harm"] < 0.2
-    assert end["short"] < 0.2
-
-
-def test_the_profile_learns_a_few_numbers_and_nothing_else(examples: Examples, pico: TextToImage) -> None:
-    before = {key: weight.clone() for key, weight in THETA.items()}
-    one, same, other = (list(profile(Lamps(), TAU, examples, ALPHA, FIT, seed))[20] for seed in (0, 0, 1))
-    assert one == same != other
-    assert all(torch.equal(weight, before[key]) and weight.grad is None for key, weight in THETA.items())
-    assert not any(weight.requires_grad for weight in pico.unet.parameters())
-
-
-def test_where_harm_is_all_that_counts_nothing_is_edited(examples: Examples) -> None:
-    fit = FIT.model_copy(update={"margin": 1e-6, "hold": 100.0})
-    only_up = replace(TAU, delta={UP: TAU.delta[UP]})
-    with pytest.raises(Infeasible, match=r"select\.profile\.hold"):
-        list(profile(Lamps(), only_up, examples, ALPHA, fit, 0))

@@ -1,68 +1,62 @@
 """From fine-tuned weights to the vector that is applied."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import NonNegativeFloat
+from torch import Tensor
 
+from .models.base import Conditioning, Model, uncaptioned
+from .rng import generator, pick
 from .settings import Settings
 from .vector import StateDict, TaskVector
-from .vectors.agreement import agree, mean
-from .vectors.control import less_control
+from .vectors.activations import Samples
+from .vectors.agreement import agree
 from .vectors.copies import by_name
-from .vectors.dare import dare
-from .vectors.magnitude import magnitude
-from .vectors.ties import disjoint_mean, elect
 
-CONTROL = "control"
+TIMES = 2  # that a forget latent is taken, with another caption and another noise
+RETAINED = 240  # retain latents
+FORGET_EMPTY, RETAIN_EMPTY = 0.5, 0.2  # shares of the samples without a caption
 
 
 class BuildVector(Settings):
-    """How tau is made: copies are merged, then each concept's vector is pruned, then the concepts are combined.
+    """How tau is made: the copies of a fine-tune are merged, the concepts' vectors are summed, and the sum is weighted."""
 
-    TIES as a whole is prune=magnitude, keep=0.2 and combine=ties; DARE before TIES is prune=dare.
+    weighting: Literal["none", "activations"] = "none"  # activations: tverase/vectors/activations.py
+    retain_weight: NonNegativeFloat = 3.0  # of the retain set's activations; the forget set's have weight 1
+
+
+def build_vector(base: StateDict, finetuned: Mapping[str, StateDict]) -> TaskVector:
+    """The sum of the concepts' vectors.
+
+    finetuned: slug of a concept to theta_ft; copies are numbered (tverase/vectors/copies.py) and merged first.
     """
-
-    merge: Literal["agree", "ties", "mean"] = "agree"  # how the copies of a fine-tune become one vector
-    prune: Literal["none", "magnitude", "dare"] = "none"  # of each concept's vector
-    keep: float | None = Field(default=None, gt=0, le=1)  # share of it that pruning leaves
-    combine: Literal["sum", "ties"] = "sum"  # of the concepts' vectors
-    subtract_control: float = Field(default=0.0, ge=0)  # tau - this much of the vector of unrelated images
-
-    @model_validator(mode="after")
-    def _pruning_has_a_share(self) -> Self:
-        if self.prune != "none" and self.keep is None:
-            raise ValueError(f"prune={self.prune} needs keep, the share that it leaves: build_vector.keep=0.2")
-        if self.prune == "none" and self.keep is not None:
-            raise ValueError(f"keep={self.keep:g} is for pruning: set build_vector.prune to magnitude or dare")
-        return self
+    copies = by_name({name: TaskVector.between(base, weights) for name, weights in finetuned.items()})
+    return reduce(add, (agree(many) for many in copies.values()))
 
 
-MERGES = {"agree": agree, "ties": disjoint_mean, "mean": mean}
+def forget_samples(model: Model, concepts: Sequence[tuple[Tensor, Conditioning]], seed: int) -> Samples:
+    """Each latent of each concept twice, with one of its captions or without; concepts are (latents, captions)."""
+    rng = generator(seed, "build_vector/forget")
+    latents = torch.cat([images for images, _ in concepts for _ in range(TIMES)])
+    cond = torch.cat([captions[pick(TIMES * len(images), len(captions), rng)] for images, captions in concepts])
+    order = torch.randperm(len(latents), generator=rng)
+    return _emptied(model, Samples(latents[order], cond[order]), FORGET_EMPTY, rng)
 
 
-def build_vector(
-    base: StateDict, finetuned: Mapping[str, StateDict], settings: BuildVector, seed: int = 0
-) -> TaskVector:
-    """The sum of the concepts' vectors, less the control's share.
-
-    finetuned: slug of a concept, or "control", to theta_ft; copies are numbered (tverase/vectors/copies.py), each loses the
-    control of its own number (tverase/vectors/control.py) and then they are merged.
-    """
-    copies = {name: [TaskVector.between(base, w) for w in many] for name, many in by_name(finetuned).items()}
-    copies = less_control(copies, copies.pop(CONTROL, None), settings.subtract_control)
-    vectors = {name: pruned(MERGES[settings.merge](many), settings, seed, name) for name, many in copies.items()}
-    if settings.combine == "ties":
-        vectors = elect(vectors)
-    return reduce(add, vectors.values())
+def retain_samples(model: Model, latents: Tensor, captions: Conditioning, seed: int) -> Samples:
+    """Retain latents with their own captions (row i belongs to row i), some of them without."""
+    rng = generator(seed, "build_vector/retain")
+    order = torch.randperm(len(latents), generator=rng)[:RETAINED]
+    return _emptied(model, Samples(latents[order], captions[order]), RETAIN_EMPTY, rng)
 
 
-def pruned(vector: TaskVector, settings: BuildVector, seed: int, name: str) -> TaskVector:
-    """The vector of the concept `name`, made sparse as the settings say."""
-    if settings.keep is None:
-        return vector
-    if settings.prune == "dare":
-        return dare(vector, settings.keep, seed, f"build_vector/dare/{name}")
-    return magnitude(vector, settings.keep)
+def _emptied(model: Model, samples: Samples, share: float, rng: torch.Generator) -> Samples:
+    """The samples, the first `share` of them without a caption, in a random order."""
+    count = round(share * len(samples.cond))
+    cond = torch.cat([uncaptioned(model, count, rng).to(samples.cond), samples.cond[count:]])
+    order = torch.randperm(len(cond), generator=rng)
+    return Samples(samples.latents[order], cond[order])

@@ -36,10 +36,10 @@ class Training:
         self.path: Path | None = None  # of its checkpoint
 
     @classmethod
-    def of(cls, weights: Mapping[str, Tensor], *, decay: float = 0.0, l1: float = 0.0) -> Self:
-        """The training of copies; `weights` stay as they are. decay, l1: what pulls the copies back to them (`Anchor`)."""
+    def of(cls, weights: Mapping[str, Tensor], *, decay: float = 0.0) -> Self:
+        """The training of copies; `weights` stay as they are. decay: what pulls the copies back to them (`Anchor`)."""
         copies = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
-        return cls(copies, weight_decay=0.0, anchor=Anchor(weights, decay, l1) if decay or l1 else None)
+        return cls(copies, weight_decay=0.0, anchor=Anchor(weights, decay) if decay else None)
 
     def advance(self, loss: Tensor, rate: float, decay: float) -> float:
         """One step of the optimiser and of the averages; the loss as a number.
@@ -72,18 +72,21 @@ class Training:
         return NumericalError(f"{why} at step {self.step}; lower the learning rate.")
 
     def result(self) -> dict[str, Tensor]:
-        """Copies of the averages, settled by the anchor if there is one."""
-        average = self.average if self.anchor is None else self.anchor.settled(self.parameters, self.average)
-        return {name: weight.clone() for name, weight in average.items()}
+        """Copies of the averages."""
+        return {name: weight.clone() for name, weight in self.average.items()}
 
-    def save(self, path: Path) -> None:
-        """Everything that the next step depends on, in one safetensors file."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, beside its number."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             state = self.optimiser.state[parameter]
             tensors |= {f"now/{name}": parameter, f"average/{name}": self.average[name]}
             tensors |= {f"first/{name}": state["exp_avg"], f"second/{name}": state["exp_avg_sq"]}
-        write_tensors(tensors, path, {"step": str(self.step)})
+        return tensors
+
+    def save(self, path: Path) -> None:
+        """The same in one safetensors file."""
+        write_tensors(self.tensors(), path, {"step": str(self.step)})
 
     def keeping(self, losses: Iterator[float], path: Path) -> Iterator[float]:
         """The losses of a training as they come, with a `save` after each `CHECKPOINT_EVERY` steps."""
@@ -112,7 +115,11 @@ class Training:
         shapes = {key.partition("/")[2]: value.shape for key, value in tensors.items()}
         if shapes != {name: p.shape for name, p in self.parameters.items()}:
             raise ModelError(f"{path} is a checkpoint of other weights; delete it to start anew.")
-        self.step = int(about["step"])
+        self.restore(tensors, int(about["step"]))
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Go on from `tensors` of the step after which they were taken."""
+        self.step = step
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"now/{name}"])

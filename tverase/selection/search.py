@@ -4,7 +4,7 @@ Backward, because the whole edit erases: what is asked of each group is whether 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field, PositiveInt
@@ -64,18 +64,17 @@ class Bench:
 
     def control(self, selection: Selection, round_: int) -> Bound:
         """What unrelated prompts keep; the same noise for all selections of a round, so that they compare."""
-        return self._trial(selection, round_).control(self.alpha, self.settings.controls)
+        return self._trial(selection, f"{round_}").control(self.alpha, self.settings.controls)
 
     def recovery(self, selection: Selection, round_: int, test: int) -> Seen:
         """What comes back, on images that no other test has seen."""
-        trial, inputs = self._trial(selection, round_), self.trial.inputs.names["tune"]
-        trial.calls = test
+        trial, inputs = self._trial(selection, f"{round_}/{test}"), self.trial.inputs.names["tune"]
         hits = trial.recovery(self.alpha, inputs, self.settings.images)
         return Seen(dict(zip(inputs, hits, strict=True)), self.settings.images)
 
-    def _trial(self, selection: Selection, round_: int) -> ModelTrial:
-        scale, purpose = selection.by_parameter(self.trial.vector.delta), f"{self.trial.purpose}/search/{round_}"
-        return replace(self.trial, scale=scale, purpose=purpose, calls=0, _edited={}, _weighed={})
+    def _trial(self, selection: Selection, which: str) -> ModelTrial:
+        scale = selection.by_parameter(self.trial.vector.delta)
+        return self.trial.selecting(scale, f"{self.trial.purpose}/search/{which}")
 
 
 def search(trial: ModelTrial, alpha: float, settings: Search) -> Iterator[Selection]:

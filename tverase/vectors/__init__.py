@@ -1,1 +1,1 @@
-"""Ways to make one better task vector of several, or a sparser one of one: one method a file, `tverase.build` joins them."""
+"""Ways to make one better task vector of several or of one: one method a file, `tverase.build` joins them."""
