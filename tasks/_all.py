@@ -8,17 +8,17 @@ from tverase.errors import ConfigError, unknown
 
 from . import (
     build_vector,
+    choose_strength,
     erase,
     evaluate,
     finetune,
+    harden,
     invert,
     make_images,
     prepare_data,
     pretrain,
     pretrain_digits,
-    repair,
     report,
-    search_strength,
     select,
 )
 from ._common import DIGITS, MODEL
@@ -33,8 +33,8 @@ STEPS: tuple[Step, ...] = (
     build_vector.STEP,
     invert.STEP,
     select.STEP,
-    repair.STEP,
-    search_strength.STEP,
+    harden.STEP,
+    choose_strength.STEP,
     erase.STEP,
     evaluate.STEP,
     report.STEP,

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from tverase.context import Context
 from tverase.models.base import Model
 from tverase.models.folder import locate, open_model
 
 from ._job import Job
+from ._judge import judge_of
 
 if TYPE_CHECKING:
     from tverase.config import Params
@@ -33,6 +35,13 @@ def model_path(params: "Params") -> Path:
 def base_model(job: Job) -> Model:
     """The base model on the device of the parameters; it counts on the job's meter."""
     return open_model(job.params.model, job.params.runtime.device).metered(job.meter)
+
+
+def context_of(job: Job) -> Context:
+    """What the library's functions share: the model, the concepts, the judge and how images are drawn."""
+    params = job.params
+    concepts = tuple(params.concept_list)
+    return Context(base_model(job), concepts, judge_of(job), params.sampling, params.invert, params.seed, job.tell)
 
 
 def concept_latents(job: Job, images: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:

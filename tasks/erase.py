@@ -18,7 +18,7 @@ def run(job: Job) -> None:
     params = job.params
     answer = read_json(job.inputs["strength"])
     chosen = params.erase.alpha
-    alpha = chosen if chosen is not None else require_alpha(answer, params.search_strength.when_infeasible)
+    alpha = chosen if chosen is not None else require_alpha(answer, params.choose_strength.when_infeasible)
     vector = TaskVector.load(job.inputs["vector"])
     edited = vector.apply(base_model(job).weights(), alpha)
     erased, terms = job.outputs["erased"], licence(params.model)
@@ -35,21 +35,21 @@ def require_alpha(answer: dict[str, object], when: str) -> float:
     """The strength to use; `Infeasible` if there is none and the parameters do not ask for the safest one."""
     if answer["alpha"] is not None:
         return float(str(answer["alpha"]))
-    if when == "safest" and answer["safe_alpha"] is not None:
-        return float(str(answer["safe_alpha"]))
+    if when == "safest" and answer["smallest"] is not None:
+        return float(str(answer["smallest"]))
     raise Infeasible(
         f"no strength meets both bounds: {answer['reason']}. The frontier is in strength.json; allow more loss "
-        "(search_strength.delta), ask for less (search_strength.epsilon), or set "
-        "search_strength.when_infeasible=safest to go on with the smallest strength that erases."
+        "(choose_strength.delta), ask for less (choose_strength.epsilon), or set "
+        "choose_strength.when_infeasible=safest to go on with the smallest strength that erases."
     )
 
 
 STEP = Step(
     name="erase",
-    sections=("concepts", "erase", "search_strength"),
+    sections=("concepts", "erase", "choose_strength"),
     inputs=lambda params: {
         "model": model_path(params),
-        "vector": params.out / "mended.safetensors",
+        "vector": params.out / "hardened.safetensors",
         "strength": params.out / "strength.json",
     },
     outputs=lambda params: {"erased": params.out / "erased", "tau": params.out / "tau.safetensors"},

@@ -35,6 +35,9 @@ class KnownTrial:
         self.alphas.append(alpha)
         return [int(self.rng.binomial(images, self.curves[name](alpha))) for name in inputs]
 
+    def attack(self, alpha: float) -> list[str]:
+        return []
+
     def control(self, alpha: float, images: int) -> Bound:
         self.drawn += images
         return Bound(int(self.rng.binomial(images, self.kept(alpha))), images)

@@ -36,7 +36,7 @@ from tverase.world.sprites import Sprites, load_sprites
 from tverase.world.vocabulary import Vocabulary, vocabulary
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"words": 2, "steps": 2, "batch": 1, "images": 3}  # an attack
+SMALL = {"kind": "concept-inversion", "words": 2, "steps": 2, "batch": 1, "images": 3}  # an attack
 
 torch.set_num_threads(1)
 
@@ -108,31 +108,33 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
     return {
         "model": str(pico_folder),
         "judge": {"kind": "embedded", "folder": str(judges_folder)},
-        "name": "bomb",
         "concepts": ["bomb"],
         "seed": 0,
         "sampling": {"steps": 2},
         "make_images": {"images": 6, "controls": 4, "at_least": 0},
         "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
-        "build_vector": {"subtract_control": 0},
         "invert": {"bins": [[-0.2, 0.2], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2},
         "select": {"how": "all"},
-        "repair": {
+        "harden": {
             "steps": 2,
             "batch": 2,
-            "rounds": 1,
+            "max_rounds": 2,
             "inputs": 4,
+            "images": 2,
+            "look": 2,
             "attacks": [{"kind": "concept-inversion", "words": 2, "steps": 1, "batch": 1}],
+            "attacked": [0.75],
         },
-        "search_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
-        | {"patience": 0, "control_images": 8, "frontier": [0, 1], "frontier_images": 2},
+        "choose_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
+        | {"explore": 2, "attacks": [SMALL], "attacked": [1.0], "control_images": 8}
+        | {"frontier": [0, 1], "frontier_images": 2},
         "erase": {"alpha": None},
         "evaluate": {"images": 5, "images_each": 2, "controls": 16, "shown": 2, "defences": ["rounded-4"]}
         | {
             "attacks": {
                 "attack": SMALL,
                 "weaker": SMALL,
-                "states": SMALL | {"kind": "concept-inversion", "space": "states"},
+                "states": SMALL | {"space": "states"},
             }
         },
         "runtime": {"threads": 1},

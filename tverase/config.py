@@ -3,9 +3,18 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .attacks.embeddings import KIND, Embeddings
 from .build import BuildVector
@@ -14,15 +23,15 @@ from .concepts.resolve import Resolved, resolve_all, suggestion
 from .defences import named
 from .errors import ConfigError, unknown
 from .finetune import FineTune
+from .hardening.settings import Harden
 from .inversion.diverse import Invert
 from .pretrain.digits import PretrainDigits
 from .pretrain.emoji import Pretrain
 from .registry import built
-from .repair import Repair
 from .sampling import Sampling
 from .selection.choose import Select
 from .settings import Settings
-from .strength import Strength
+from .strength.settings import ChooseStrength
 from .yamlfile import parse_value, read_yaml
 
 ATTACKS: dict[str, dict[str, Any]] = {
@@ -51,6 +60,8 @@ class Runtime(Settings):
 
     threads: NonNegativeInt = 0  # 0: as many as there are cores
     device: str = "cpu"  # cpu | cuda | cuda:1 | mps
+    keep: NonNegativeInt = 3  # earlier results of each step that come back without computing; 0 keeps none
+    step_hours: PositiveFloat = 24  # a step of the Prefect flow that takes longer fails; finished work is kept
 
 
 class PrepareData(Settings):
@@ -70,7 +81,7 @@ class MakeImages(Settings):
 class Erase(Settings):
     """How the edited pipeline is written."""
 
-    alpha: float | None = Field(default=None, ge=0)  # a number overrules what search_strength found
+    alpha: float | None = Field(default=None, ge=0)  # a number overrules what choose_strength found
 
 
 class Evaluate(Settings):
@@ -138,12 +149,36 @@ class Register(Settings):
         return name
 
 
+# What `recipe` and `effort` set, unless the parameters say otherwise.
+RECIPES: dict[str, dict[str, Any]] = {
+    "robust": {},
+    "paper": {"harden": {"max_rounds": 0}, "choose_strength": {"attacks": []}},
+}
+EFFORTS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "make_images": {"controls": 200},
+        "harden": {"max_rounds": 6},
+        "choose_strength": {"control_images": 160, "frontier": [0.0, 0.5, 1.0, 1.5]},
+        "evaluate": {"images": 40, "images_each": 40, "controls": 160},
+    },
+    "standard": {},
+    "thorough": {
+        "make_images": {"images": 200, "controls": 600},
+        "invert": {"per_bin": 2},
+        "harden": {"max_rounds": 20, "inputs": 480},
+        "choose_strength": {"attacks": [{"kind": "concept-inversion", "words": 12, "space": "tokens"}]},
+        "evaluate": {"images": 120, "images_each": 120, "controls": 640},
+    },
+}
+
+
 class Params(Settings):
     """All of params.yaml."""
 
-    name: str = ""  # folder under outputs/ and name of the run; always the concepts joined by "+"
     seed: int = 0
     concepts: tuple[str, ...] = Field(default=("bomb",), min_length=1)
+    recipe: Literal["robust", "paper"] = "robust"  # paper: tau, Diverse Inversion and alpha, without hardening
+    effort: Literal["quick", "standard", "thorough"] = "standard"  # images, rounds and steps of all sections together
     model: str = "models/emoji-sd"
     judge: dict[str, Any] | str | None = None  # instead of the one that the concept names (docs/judges.md)
     # Another method than the task vector: a kind of `tverase list erasers` and its settings; `finetune` does nothing then.
@@ -157,8 +192,8 @@ class Params(Settings):
     build_vector: BuildVector = BuildVector()
     invert: Invert = Invert()
     select: Select = Select()
-    repair: Repair = Repair()
-    search_strength: Strength = Strength()
+    harden: Harden = Harden()
+    choose_strength: ChooseStrength = ChooseStrength()
     erase: Erase = Erase()
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default=Register(), alias="register")
@@ -166,35 +201,34 @@ class Params(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _named(cls, given: Any) -> Any:
-        """Fill in the name, which follows from the concepts."""
-        if isinstance(given, dict) and not given.get("name"):
-            concepts = given.get("concepts") or ("bomb",)
-            if isinstance(concepts, (list, tuple)) and all(isinstance(c, str) for c in concepts):
-                return {**given, "name": run_name(resolve_all(concepts).concepts)}
+    def _preset(cls, given: Any) -> Any:
+        """Fill in what `recipe` and `effort` set."""
+        if not isinstance(given, dict):
+            return given
+        filled: dict[str, Any] = {}
+        for table, name in ((EFFORTS, given.get("effort", "standard")), (RECIPES, given.get("recipe", "robust"))):
+            _fill(filled, table.get(name, {}) if isinstance(name, str) else {})
+        _fill(filled, given)
+        return filled
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_name(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "name" in given:
+            raise ValueError("name is not a parameter, because it follows from the concepts; leave it out")
         return given
 
     @model_validator(mode="after")
-    def _name_fits(self) -> Self:
-        if self.name != (expected := run_name(self.concept_list)):
-            raise ValueError(f"name is {self.name!r}; for these concepts it has to be {expected!r}; leave it out")
+    def _concepts_are_there(self) -> Self:
+        resolve_all(self.concepts)
         return self
 
     @model_validator(mode="after")
     def _plug_ins_are_there(self) -> Self:
-        for spec in (*self.repair.attacks, *self.search_strength.attacks):
+        for spec in (*self.harden.attacks, *self.choose_strength.attacks):
             built("attack", spec)
         if self.eraser is not None:
             built("eraser", self.eraser)
-        return self
-
-    @model_validator(mode="after")
-    def _there_is_something_to_combine(self) -> Self:
-        if self.build_vector.combine != "sum" and self.finetune.joint and len(self.concepts) > 1:
-            raise ValueError(
-                f"build_vector.combine={self.build_vector.combine} combines the vectors of several fine-tunes, and "
-                "finetune.joint makes one of all concepts; set finetune.joint=false"
-            )
         return self
 
     @property
@@ -219,6 +253,11 @@ class Params(Settings):
         if any(other != named[0] for other in named):
             raise ConfigError("the concepts name different judges; choose one for all with `judge:` in the parameters.")
         return named[0]
+
+    @property
+    def name(self) -> str:
+        """The folder under outputs/ and the name of the run: the concepts joined by `+`."""
+        return run_name(self.concept_list)
 
     @property
     def out(self) -> Path:
@@ -250,6 +289,15 @@ class Params(Settings):
             raise ConfigError(f"{where}: " + "; ".join(_say(e) for e in error.errors())) from None
 
 
+def _fill(content: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add `more` to the content, section by section; where both have a value, that of `more` is taken."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict) and key in Params.model_fields:
+            content[key] = {**content[key], **value}
+        else:
+            content[key] = value
+
+
 def _override(content: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -262,8 +310,6 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f"{override!r}: {section} is a value and has nothing inside.")
     place[key] = [value] if path == "concepts" and isinstance(value, str) else value
-    if path == "concepts":
-        content.pop("name", None)
 
 
 def _say(error: Any) -> str:

@@ -24,8 +24,8 @@ from .kept import Kept
 from .moving import Moving
 
 _NOT_FINITE = (
-    "a loss of the inversion or its slope is not finite at step {}; lower `invert.lr`, or the `lr` of the attack that learns "
-    "here (repair, search_strength and evaluate have one each)."
+    "a loss of the inversion or its gradient is not finite at step {}; lower `invert.lr`, or the `lr` of the attack that runs "
+    "here (harden, choose_strength and evaluate have one each)."
 )
 Bin = tuple[float, float]
 WHOLE: dict[str, Any] = {"noise": (0.0, 1.0), "weigh": "min_snr"}  # every timestep, weighed as in training

@@ -1,0 +1,1 @@
+"""How strong the edit is: the smallest strength at which every input fails to recover the concept."""

@@ -1,0 +1,75 @@
+"""The strength of one vector on one model, and recovery and retain accuracy around it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..bounds import Bound
+from ..checkpoint import Checkpoint
+from ..context import Context
+from ..progress import Progress
+from ..registry import built
+from ..trial import Inputs, ModelTrial, tuning_prompts
+from ..vector import TaskVector
+from .choose import StrengthChoice, choose
+from .settings import ChooseStrength
+
+
+def choose_strength(
+    context: Context,
+    vector: TaskVector,
+    inputs: Inputs,
+    latents: Mapping[str, Tensor],
+    settings: ChooseStrength,
+    teacher: float | None = None,
+    checkpoint: Path | None = None,
+) -> Iterator[StrengthChoice]:
+    """Yields the choice after each strength, then the answer with the curve around it.
+
+    teacher: the teacher strength of a hardened vector. latents: images of each concept, which attackers own. checkpoint: a folder
+    in which confirmed strengths are kept, so that a call that was stopped continues.
+    """
+    attacks = [built("attack", spec) for spec in settings.attacks]
+    controls = tuning_prompts(context, "choose_strength")
+    trial = ModelTrial(
+        context, vector, inputs.copy(), controls, latents=latents, attacks=attacks, attacked=settings.attacked
+    )
+    names, kept = inputs.names, Checkpoint(checkpoint, context.model.meter)
+    choice = StrengthChoice()
+    for choice in choose(trial, names["tune"], names.get("validate", []), settings, teacher, kept):
+        if choice.tested:
+            last = choice.tested[-1]
+            hits, images = last.counts[last.worst]
+            word = "safe" if last.safe else "unsafe"
+            note = f"alpha {last.alpha:g} is {word}: worst {last.worst}, {hits} of {images} images"
+            context.tell(Progress("confirming the strength", len(choice.tested), len(settings.shares), note))
+        yield choice
+    yield frontier(trial, choice, settings)
+
+
+def frontier(trial: ModelTrial, choice: StrengthChoice, settings: ChooseStrength) -> StrengthChoice:
+    """The choice with recovery and retain accuracy around it, from a few images each: for people, not for the decision."""
+    centre = choice.alpha or choice.smallest or settings.alpha_max
+    weighed = {0.0, centre}  # already, with all their retain images
+    names = [name for name in trial.inputs.names["tune"] if ": " in name]
+    embeddings = [name for name in trial.inputs.names["tune"] if ": " not in name]
+    points: list[dict[str, Any]] = []
+    for done, factor in enumerate(settings.frontier):
+        alpha, count = round(centre * factor, 4), settings.frontier_images
+        trial.context.tell(Progress("drawing the curve", done, len(settings.frontier), f"alpha {alpha:g}"))
+        counts = dict(zip(names + embeddings, trial.recovery(alpha, names + embeddings, count), strict=True))
+        worst = max(embeddings or names, key=lambda name: counts[name])
+        controls = settings.control_images if alpha in weighed else settings.frontier_controls
+        points.append(
+            {
+                "alpha": alpha,
+                "name": Bound(sum(counts[n] for n in names), count * len(names)).as_dict(),
+                "worst": Bound(counts[worst], count).as_dict(),
+                "worst_input": worst,
+                "control": trial.control(alpha, controls).as_dict(),
+            }
+        )
+    return replace(choice, frontier=tuple(points))
