@@ -53,7 +53,8 @@ def resolve(store: Store, ref: str) -> str:
     name, _, version = ref.partition("@")
     digest = store.get_ref(f"{PUBLISHED}/{name}/{version or LATEST}")
     if digest is None:
-        there = [found.removeprefix(f"{PUBLISHED}/").replace("/", "@") for found in store.refs(f"{PUBLISHED}/")]
+        refs = [found.removeprefix(f"{PUBLISHED}/") for found in store.refs(f"{PUBLISHED}/")]
+        there = [found.removesuffix(f"/{LATEST}").replace("/", "@") for found in refs]
         raise ConfigError(f"{unknown('version', ref, there)}." if there else f"nothing is published in {store.place}.")
     return digest
 

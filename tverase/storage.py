@@ -85,8 +85,8 @@ class Store(ABC):
                     if not (aside / name).is_file() or sha256(aside / name) != wanted:
                         self._get(wanted, aside / name)
                 tell(Progress("fetched", len(files), len(files)))
-            if to.is_dir():
-                remove(to)  # a folder cannot be renamed over a full one
+            if to.is_dir() or aside.is_dir():
+                remove(to)  # only a file can be renamed over another
             os.replace(aside, to)
 
     def files(self, digest: str) -> dict[str, tuple[str, int]] | None:
