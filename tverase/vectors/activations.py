@@ -94,8 +94,9 @@ def weighted(
     """The vector with every linear and convolution layer weighted, times the factor that gives it the change of `vector`.
 
     model: the base. Norms, grouped convolutions and layers that are never called keep their change before that factor. The
-    change is that of the prediction on forget samples. The moments need 8 n^2 bytes for n inputs, at most `ROOM` at a time.
-    A layer of more than `WIDEST` inputs is solved in blocks of input channels. Stable Diffusion 1.4 has 23,041 inputs at most.
+    change is that of the prediction on forget samples. The moments need 8 n^2 bytes for n inputs, at most `ROOM` at a time,
+    and a solution needs 32 n^2 more. A layer of more than `WIDEST` inputs is solved in blocks of input channels: the widest of
+    Stable Diffusion 1.4 has 23,041 inputs, a moment of 2 GiB.
     """
     delta = {name: change.to(torch.float32) for name, change in vector.delta.items()}
     parts = list(passes(blocks_of(model, vector)))
