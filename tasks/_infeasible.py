@@ -26,7 +26,7 @@ def why(params: Params) -> str:
     if params.erase.alpha is not None:
         return ""
     try:
-        require_alpha(read_json(params.out / "strength.json"), params.search_strength.when_infeasible)
+        require_alpha(read_json(params.out / "strength.json"), params.choose_strength.when_infeasible)
     except Infeasible as error:
         return str(error)
     return ""
@@ -52,6 +52,7 @@ def gather(params: Params, records: Mapping[str, Record]) -> Facts:
         summary={"concepts": [concept.name for concept in params.concept_list], "rows": [], "worst": {}},
         metrics={},
         strength=read_json(params.out / "strength.json"),
+        hardening=read_json(params.out / "hardening.json"),
         inversions={},
         pictures={},
         hashes={path: digest for record in records.values() for path, digest in record.outputs.items()},
