@@ -5,6 +5,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tverase.bars import show
 from tverase.config import Params
 from tverase.errors import ConfigError, Infeasible
 from tverase.models.folder import refuse_own_output
@@ -13,7 +14,6 @@ from tverase.registry import built
 
 from ._quiet import plainly, quiet
 from ._record import Record
-from ._show import show
 from ._step import Step
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import CachePolicy
 
+from tverase.bars import show
 from tverase.config import Params
 from tverase.progress import Tell
 
 from ._record import Record
-from ._show import show
 from ._step import Step
 
 

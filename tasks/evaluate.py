@@ -5,7 +5,7 @@ from typing import Any
 
 from tverase.concepts import Concept, halves
 from tverase.defences import Defended, named
-from tverase.evaluate import Budget, Examiner, Tried, examine
+from tverase.evaluation import Budget, Examiner, Tried, examine
 from tverase.files import write_json, write_tensors
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import about

@@ -11,7 +11,7 @@ from tverase.attacks.concept_inversion import ConceptInversion
 from tverase.attacks.embeddings import Embeddings
 from tverase.attacks.prompts import Prompts
 from tverase.concepts import Concept
-from tverase.evaluate import Budget, Examiner, Row, Tried, examine
+from tverase.evaluation import Budget, Examiner, Row, Tried, examine
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import Found, InversionSet
 from tverase.judges.base import NONE, FirstChoice

@@ -10,7 +10,7 @@ import torch
 
 from tverase.bounds import Bound
 from tverase.concepts import joint
-from tverase.evaluate import Control, Row
+from tverase.evaluation import Control, Row
 from tverase.inversion.sets import Found
 from tverase.report.facts import Facts
 from tverase.summary import metrics, summary

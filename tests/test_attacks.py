@@ -11,7 +11,7 @@ from witness import SeesAll
 from tverase.attacks.base import Finding, Target
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.defences import Defended, Smoothed
-from tverase.evaluate import Budget, Examiner, Tried
+from tverase.evaluation import Budget, Examiner, Tried
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import InversionSet
 from tverase.losses import denoising_loss, random_timesteps

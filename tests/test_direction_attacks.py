@@ -12,7 +12,7 @@ from tverase.attacks.random_inputs import RandomInputs
 from tverase.attacks.sphere_ascent import SphereAscent
 from tverase.attacks.worst_input import WorstInput
 from tverase.errors import ConfigError
-from tverase.evaluate import Budget, Examiner, Tried, examine
+from tverase.evaluation import Budget, Examiner, Tried, examine
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import InversionSet
 from tverase.judges.base import shows

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tverase import rng
 from tverase.bounds import upper
-from tverase.evaluate import Control, Examiner, Row
+from tverase.evaluation import Control, Examiner, Row
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet

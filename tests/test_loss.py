@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tverase.bounds import paired_difference
 from tverase.concepts import Prompt
-from tverase.evaluate import Control
+from tverase.evaluation import Control
 from tverase.summary import summary
 from tverase.world.concepts import concept
 

@@ -11,7 +11,7 @@ from made_up import facts, read
 
 from tasks.report import judge_facts
 from tverase.concepts import Prompt
-from tverase.evaluate import Control
+from tverase.evaluation import Control
 from tverase.report.facts import Facts
 from tverase.report.html import render
 from tverase.report.plots import figures

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .bounds import Bound, paired_difference, worst
 from .concepts import Concept
-from .evaluate import Control, Row
+from .evaluation import Control, Row
 from .retention import AGREEMENT
 
 

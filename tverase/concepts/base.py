@@ -83,6 +83,17 @@ class Concept(Settings):
             raise ValueError(f"name {self.name!r} must contain a letter or a digit and no control characters")
         return self
 
+    @classmethod
+    def named(cls, spec: str) -> "Concept":
+        """The concept of a name or of a concept file, as in `concepts` of params.yaml."""
+        from .resolve import resolve
+
+        found = resolve(spec).concepts
+        if len(found) > 1:
+            listed = ", ".join(concept.name for concept in found)
+            raise ConfigError(f"{spec} lists several concepts ({listed}); name each of them.")
+        return found[0]
+
     @property
     def slug(self) -> str:
         """The name as a file name."""

@@ -24,8 +24,10 @@ def open_pipeline(where: str | Path, layout: Layout = STABLE_DIFFUSION) -> Any:
     """
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import logging
+    from transformers.utils import logging as more_logging
 
     logging.disable_progress_bar()  # of its own: ours say what they are for
+    more_logging.disable_progress_bar()
     folder = locate(where)
     check_folder(folder, layout, finite=False)  # the opened weights are looked at below
     try:

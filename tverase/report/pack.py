@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..evaluate import Control, Row
+from ..evaluation import Control, Row
 from ..images import to_bytes
 
 

@@ -1,0 +1,32 @@
+"""The edited model as a folder: theta_0 - alpha * tau, its card, and tau with all that one has to know to use it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..concepts import Concept
+from ..files import sha256
+from ..models.card import ErasedCard
+from ..models.folder import check_folder, licence, write_edited
+from ..vector import StateDict, TaskVector
+
+
+def write_erased(
+    source: str | Path,
+    weights: StateDict,
+    vector: TaskVector,
+    alpha: float,
+    concepts: Sequence[Concept],
+    out: Path,
+    tau: Path,
+) -> tuple[str, ...]:
+    """Write the model of the folder `source`, whose weights are `weights`, to `out` and the vector to `tau`.
+
+    Returns the files of `source` that were left out.
+    """
+    terms = licence(source)
+    left_out = write_edited(source, vector.apply(weights, alpha), out)
+    check_folder(out)
+    vector.noting(alpha=f"{alpha:g}", licence=terms, sign="theta = theta_0 - alpha * tau").save(tau)
+    names = [concept.name for concept in concepts]
+    ErasedCard(names, alpha, str(source), vector.base, sha256(tau), terms, left_out).write(out)
+    return left_out
