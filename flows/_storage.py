@@ -19,25 +19,29 @@ store_app = typer.Typer(no_args_is_help=True, help="The store that TVERASE_STORE
 
 
 def publish(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The run, outputs/NAME.")],
+    run: Annotated[str, typer.Argument(metavar="NAME[@NUMBER]", help="outputs/NAME; NUMBER: its version in MLflow.")],
     to: Where = "",
     unproved: Annotated[bool, typer.Option("--unproved", help="Also if the verdict is not 'erased'.")] = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Store the erased model of a run with its report, and read it back.
 
-    The version is the first 12 digits of its sha256. A publish that was stopped is completed by the same command.
+    Its version is the first 12 digits of its sha256; with a number it is also that of MLflow, if MLflow has just this
+    model under it. The same command completes a publish that was stopped.
 
     Example: tverase publish bomb --to s3://models/tverase
     """
     from tverase.storage import open_store
 
-    from ._storage_files import LATEST, PUBLISHED, RUNS, proved_files
+    from ._storage_files import LATEST, PUBLISHED, RUNS, proved_files, require_number
 
+    name, _, number = run.partition("@")
     files = proved_files(RUNS / name, unproved=unproved)
+    if number:
+        require_number(RUNS / name, number)
     store = open_store(to)
     digest = store.put_files(files, _tell, reread=True)
-    for version in (digest[:12], LATEST):
+    for version in (digest[:12], *([number] if number else []), LATEST):
         store.put_ref(f"{PUBLISHED}/{name}/{version}", digest)
     said = {"name": name, "version": digest[:12], "digest": digest, "store": store.place}
     typer.echo(json.dumps(said) if as_json else f"published {name}@{digest[:12]} in {store.place}")
@@ -80,8 +84,9 @@ def list_(store: From = "", as_json: AsJson = False) -> None:  # noqa: FBT002
         typer.echo(json.dumps(shown))
         return
     for row in shown:
-        size, mark = f"{row['files']} files, {row['bytes'] / 1e6:.1f} MB", "  latest" if row["latest"] else ""
-        typer.echo(f"{row['name']}@{row['version']}  {row['verdict']}  {size}{mark}")
+        also = "".join(f"  @{version}" for version in row["also"])
+        size = f"{row['files']} files, {row['bytes'] / 1e6:.1f} MB"
+        typer.echo(f"{row['name']}@{row['version']}  {row['verdict']}  {size}{also}")
     if not shown:
         typer.echo(f"nothing is published in {opened.place}")
 

@@ -34,10 +34,28 @@ def proved_files(out: Path, *, unproved: bool = False) -> dict[str, Path]:
     return files
 
 
+def require_number(out: Path, number: str) -> None:
+    """Raise an error unless MLflow has what is in `out` as version `number`."""
+    from tasks._registered import require_version
+    from tasks.register import content_hash
+
+    if not number.isdecimal():
+        raise ConfigError(f"{number!r} is not the number of a version in MLflow.")
+    require_version(content_hash(out, _made(_records(out))), number)
+
+
+def _records(out: Path) -> list[Record]:
+    return [record for path in sorted((out / "records").glob("*.json")) if (record := Record.read(path)) is not None]
+
+
+def _made(records: list[Record]) -> dict[str, str]:
+    return {path: digest for record in records for path, digest in record.outputs.items()}
+
+
 def _require_records(out: Path) -> None:
     """What is published is what was evaluated: neither changed since, nor made again without an evaluation."""
-    records = [record for path in sorted((out / "records").glob("*.json")) if (record := Record.read(path)) is not None]
-    made = {path: digest for record in records for path, digest in record.outputs.items()}
+    records = _records(out)
+    made = _made(records)
     for path in (out / name for name in NEEDED):
         if made.get(str(path), found := "" if path.name == "records" else sha256(path)) != found:
             raise DataError(f"{path} is not what its record says; run `tverase run` again.")
@@ -59,17 +77,25 @@ def resolve(store: Store, ref: str) -> str:
     return digest
 
 
-def _row(store: Store, ref: str) -> dict[str, Any]:
-    _, name, version = ref.split("/")
-    digest = store.get_ref(ref) or ""
+def versions(store: Store) -> list[dict[str, Any]]:
+    """The published versions, each with its verdict, its size, and the other names that stand for it."""
+    names = dict[tuple[str, str], list[str]]()
+    for ref in store.refs(f"{PUBLISHED}/"):
+        _, name, version = ref.split("/")
+        names.setdefault((name, store.get_ref(ref) or ""), []).append(version)
+    return [_row(store, name, digest, known) for (name, digest), known in names.items()]
+
+
+def _row(store: Store, name: str, digest: str, known: list[str]) -> dict[str, Any]:
     files = store.files(digest) or {}
     return {
         "name": name,
-        "version": version,
+        "version": digest[:12],
         "digest": digest,
         "verdict": _verdict(store, files),
         "files": len(files),
         "bytes": sum(size for _, size in files.values()),
+        "also": [version for version in known if version != digest[:12]],
     }
 
 
@@ -80,10 +106,3 @@ def _verdict(store: Store, files: dict[str, tuple[str, int]]) -> str:
     with TemporaryDirectory() as folder:
         store.get(files["verdict.json"][0], Path(folder) / "verdict.json")
         return str(read_json(Path(folder) / "verdict.json")["outcome"])
-
-
-def versions(store: Store) -> list[dict[str, Any]]:
-    """The published versions, each with its verdict, its size, and whether its name alone stands for it."""
-    rows = [_row(store, name) for name in store.refs(f"{PUBLISHED}/")]
-    latest = {(one["name"], one["digest"]) for one in rows if one["version"] == LATEST}
-    return [{**one, "latest": (one["name"], one["digest"]) in latest} for one in rows if one["version"] != LATEST]

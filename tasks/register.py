@@ -1,6 +1,7 @@
 """The result in MLflow: a version that waits for a person's review, or a run alone if there is nothing to register."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from tverase.config import Params
 from tverase.files import digest_of, read_json
@@ -52,11 +53,15 @@ def register(params: Params, links: Mapping[str, str], records: Mapping[str, Rec
             },
             pipeline=out / "erased",
             sampling={"steps": params.sampling.steps, "guidance": params.sampling.guidance},
-            # The weights and their proof: what was examined by other attacks waits for a review of its own.
-            content_hash=digest_of({name: digests[str(out / name)] for name in ("erased", "evaluation")}),
+            content_hash=content_hash(out, digests),
             description=describe(params),
         )
     )
+
+
+def content_hash(out: Path, digests: Mapping[str, str]) -> str:
+    """The hash of the weights and their proof: what was examined by other attacks waits for a review of its own."""
+    return digest_of({name: digests[str(out / name)] for name in ("erased", "evaluation")})
 
 
 def describe(params: Params) -> str:

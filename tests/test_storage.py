@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from flows import cli
 from tasks import _shared
 from tasks._record import Record
+from tasks._tracking import Request, record_and_register
 from tests.servers import free_port
 from tverase.errors import ConfigError, DataError, NotProved, StorageError
-from tverase.files import sha256, write_json
+from tverase.files import digest_of, sha256, write_json
 from tverase.storage import FolderStore, folder_digest, open_store, visible
 
 
@@ -140,7 +141,10 @@ def a_run(outcome: str = "erased", name: str = "bomb") -> Path:
     write_json(out / "verdict.json", {"outcome": outcome, "title": f"{name} {outcome}", "why": "", "grounds": []})
     erased = {str(out / part): sha256(out / part) for part in ("erased", "tau.safetensors")}
     a_record("erase", outputs=erased).write(out / "records" / "erase.json")
-    a_record("evaluate", inputs={"erased": erased[str(out / "erased")]}).write(out / "records" / "evaluate.json")
+    proof = {str(out / "evaluation"): "e" * 64}
+    a_record("evaluate", inputs={"erased": erased[str(out / "erased")]}, outputs=proof).write(
+        out / "records" / "evaluate.json"
+    )
     return out
 
 
@@ -160,9 +164,9 @@ def test_a_run_is_published_listed_and_fetched(store: FolderStore, tmp_path: Pat
     assert set(rows) == {first["version"], second["version"]}
     assert rows[second["version"]] == {
         "name": "bomb", "version": second["version"], "digest": second["digest"], "verdict": "erased", "files": 8,
-        "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()), "latest": True,
+        "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()), "also": ["latest"],
     }  # fmt: skip
-    assert not rows[first["version"]]["latest"]
+    assert rows[first["version"]]["also"] == []
     assert f"bomb@{second['version']}  erased  8 files" in tell("store", "list")
 
     tell("fetch", "bomb", "--to", "new")
@@ -181,6 +185,32 @@ def test_the_option_names_another_store(store: FolderStore, tmp_path: Path) -> N
     tell("publish", "bomb", "--to", str(tmp_path / "second"))
     assert not store.root.exists()
     assert "bomb@" in tell("store", "list", "--from", str(tmp_path / "second"))
+
+
+def test_a_number_of_the_registry_is_that_of_the_store(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    out = a_run()
+    with pytest.raises(ConfigError, match="they are not registered"):
+        tell("publish", "bomb@1")
+    content = digest_of({"erased": sha256(out / "erased"), "evaluation": "e" * 64})
+    request = Request("tverase", "erase-bomb", content, "tverase-bomb", "candidate", out / "erased")
+    done = record_and_register(request)
+    for number, said in (("2", "they are version 1"), ("one", "is not the number")):
+        with pytest.raises(ConfigError, match=said):
+            tell("publish", f"bomb@{number}")
+    tell("publish", f"bomb@{done.version}")
+    assert json.loads(tell("store", "list", "--json"))[0]["also"] == ["1", "latest"]
+    tell("fetch", "bomb@1", "--to", "back")
+    assert sha256(Path("back")) == sha256(out)
+
+    import mlflow
+
+    mlflow.MlflowClient().set_model_version_tag("tverase-bomb", "1", "review_status", "rejected")
+    with pytest.raises(NotProved, match="a reviewer rejected version 1"):
+        tell("publish", "bomb@1")
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.mark.parametrize("outcome", ["refuted", "unconfirmed", "untested"])
