@@ -6,6 +6,7 @@ from pathlib import Path
 from ..errors import ConfigError, ModelError, NetworkError
 from .reading import first_line, say
 
+EMBEDDED = ("models/emoji-sd", "models/digits", "models/emoji-flow")  # in the repository, on no hub and in no wheel
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -22,6 +23,11 @@ def locate(where: str | Path) -> Path:
 
 def _fetched(name: str) -> Path:
     """The folder of a hub model, fetched if it is not in the cache. Pickled weights are not fetched."""
+    if name.rstrip("/") in EMBEDDED:
+        raise ModelError(
+            f"{name} is not there; the embedded models are in tverase's repository and not in its package: run this in a "
+            "checkout, or give a diffusers folder or a hub id."
+        )
     if not HUB_ID.fullmatch(name):
         raise ModelError(f"{say(name[:200])} is not there; give a diffusers folder, or a hub id like `owner/name`.")
     from diffusers import StableDiffusionPipeline
