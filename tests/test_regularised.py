@@ -118,7 +118,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -
 
 def params(small_run: dict[str, Any], concepts: list[str], **how: Any) -> Params:
     changed = {"finetune": {**small_run["finetune"], **how}, "concepts": concepts}
-    return Params.parse({**small_run, **changed, "name": ""})
+    return Params.parse({**small_run, **changed})
 
 
 def made(given: Params) -> tuple[dict[str, str], TaskVector]:
