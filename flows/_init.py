@@ -37,7 +37,7 @@ def init(name: str, kind: str, model: str) -> list[Path]:
     judge = embedded_judge(name, model)
     texts = {
         concept: draft(name, kind, concept) if judge is None else written(resolve(name).concepts[0], judge),
-        PARAMS: params_text(name, concept, model, stable_diffusion=judge is None),
+        PARAMS: params_text(concept, model, stable_diffusion=judge is None),
         PREFECT: _template("prefect.yaml"),
         IGNORE: "".join(f"{line}\n" for line in IGNORED),
     }
@@ -52,9 +52,9 @@ def init(name: str, kind: str, model: str) -> list[Path]:
     return [*texts, DVC]
 
 
-def params_text(name: str, concept: Path, model: str, *, stable_diffusion: bool) -> str:
+def params_text(concept: Path, model: str, *, stable_diffusion: bool) -> str:
     """params.yaml; with the settings of 512 pixels for a real Stable Diffusion."""
-    values = {"name": slug(name), "concept": concept.as_posix(), "model": json.dumps(model), "device": device()}
+    values = {"concept": concept.as_posix(), "model": json.dumps(model), "device": device()}
     return _template("params.yaml").format(**values) + (_template("stable-diffusion.yaml") if stable_diffusion else "")
 
 

@@ -54,10 +54,10 @@ def test_it_writes_a_project_for_a_model_that_is_not_fetched(place: Path) -> Non
 
 
 def test_the_settings_are_those_of_the_example() -> None:
-    text = _init.params_text("van gogh", Path("concepts/van-gogh.yaml"), "x/y", stable_diffusion=True)
+    text = _init.params_text(Path("concepts/van-gogh.yaml"), "x/y", stable_diffusion=True)
     mine, example = yaml.safe_load(text), yaml.safe_load((ROOT / "params/stable-diffusion.yaml").read_text())
     same = {key: example[key] for key in ("concepts", "model", "runtime")}
-    assert Params.parse({**mine, **same, "name": ""}) == Params.parse(example)
+    assert Params.parse({**mine, **same}) == Params.parse(example)
 
 
 def test_the_deployments_are_those_of_the_repository() -> None:
@@ -111,7 +111,9 @@ def test_an_embedded_model_comes_with_its_judge_and_runs(
     assert {p.text: p.labels for p in concept.retain} == {p.text: p.labels for p in original.retain}
     assert concept.judge == {"kind": "embedded", "folder": "../models/judges"}
     sections = {name: value for name, value in small_run.items() if isinstance(value, dict) and name != "judge"}
-    answer = call("run", *(part for name, value in sections.items() for part in ("--set", f"{name}={json.dumps(value)}")))
+    answer = call(
+        "run", *(part for name, value in sections.items() for part in ("--set", f"{name}={json.dumps(value)}"))
+    )
     assert type(answer.exception).__name__ == "NotProved", answer.exception  # random weights draw no bomb
     assert "Untested: bomb: not tested" in answer.output
     assert Path("outputs/bomb/report.html").exists()
