@@ -1,14 +1,14 @@
-"""What several steps open: the model, and what was drawn with it."""
+"""What several steps open: the model, and what the library's functions share."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from torch import Tensor
+from typing import TYPE_CHECKING, cast
 
 from tverase.context import Context
+from tverase.inversion.diverse import Invert
+from tverase.judges.base import Judge
 from tverase.models.base import Model
 from tverase.models.folder import locate, open_model
+from tverase.sampling import Sampling
 
 from ._job import Job
 from ._judge import judge_of
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 DATA = Path("data/emoji")
 MODEL, JUDGES = Path("models/emoji-sd"), Path("models/judges")  # the embedded model and its judges, shipped in git
 DIGITS = Path("models/digits")  # so is the digit model, with its judge
-CONTROL_PROMPTS = "control prompts"  # in the file's metadata: row i of latents/control was drawn by prompt i
 
 
 def model_is_given(params: "Params") -> bool:
@@ -40,10 +39,18 @@ def base_model(job: Job) -> Model:
 def context_of(job: Job) -> Context:
     """What the library's functions share: the model, the concepts, the judge and how images are drawn."""
     params = job.params
-    concepts = tuple(params.concept_list)
-    return Context(base_model(job), concepts, judge_of(job), params.sampling, params.invert, params.seed, job.tell)
+    return Context(
+        base_model(job),
+        tuple(params.concept_list),
+        judge_of(job),
+        params.sampling,
+        params.invert,
+        params.seed,
+        job.tell,
+    )
 
 
-def concept_latents(job: Job, images: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:
-    """Latents (N, ...) of each concept's images, by its name, of what make_images has written."""
-    return {c.name: images[f"latents/{c.slug}"].to(model.device) for c in job.params.concept_list}
+def unjudged(job: Job) -> Context:
+    """The same for a step that draws nothing, so that its key knows no judge and no sampling."""
+    params, concepts = job.params, tuple(job.params.concept_list)
+    return Context(base_model(job), concepts, cast(Judge, None), Sampling(), Invert(), params.seed, job.tell)

@@ -12,13 +12,13 @@ from tverase.report.infeasible import write_infeasible
 from tverase.report.panels import strength as curve
 from tverase.report.plots import save_png
 from tverase.report.verdict import Verdict, verdict
+from tverase.steps.strength import require_alpha
 
 from . import erase, evaluate, report
 from ._lineage import origin, resolved
 from ._record import Record
 from ._secrets import cleaned
 from ._tracking import Request, record
-from .erase import require_alpha
 
 
 def why(params: Params) -> str:
@@ -26,7 +26,7 @@ def why(params: Params) -> str:
     if params.erase.alpha is not None:
         return ""
     try:
-        require_alpha(read_json(params.out / "strength.json"), params.choose_strength.when_infeasible)
+        require_alpha(read_json(params.out / "strength.json"), params.choose_strength)
     except Infeasible as error:
         return str(error)
     return ""

@@ -1,15 +1,15 @@
 """The smallest strength at which every input fails, while the retain set survives."""
 
-from tverase.files import read_json, read_tensors, write_json, write_text
-from tverase.inversion.sets import InversionSet
+from tverase.files import read_json, write_json, write_text
 from tverase.judges.base import about
-from tverase.strength.choose import StrengthChoice, as_csv
-from tverase.strength.curve import choose_strength
-from tverase.trial import Inputs
+from tverase.steps.images import Images
+from tverase.steps.inversion import load_sets
+from tverase.steps.strength import choose_strength
+from tverase.strength.choose import as_csv
 from tverase.vector import TaskVector
 
 from ._attacks import attack_modules
-from ._common import concept_latents, context_of, model_path
+from ._common import context_of, model_path
 from ._job import Job
 from ._judge import judge_files
 from ._plugins import run_plugins
@@ -18,14 +18,18 @@ from ._step import Step
 
 def run(job: Job) -> None:
     """Explore on `tune`, confirm on `validate` and on fresh attacks; then the curve, for people. Resumes after a stop."""
-    params, context, choice = job.params, context_of(job), StrengthChoice()
-    vector, teacher = TaskVector.load(job.inputs["vector"]), read_json(job.inputs["hardening"])["teacher"]
-    sets = {role: InversionSet.load(job.inputs["inversions"] / f"{role}.safetensors") for role in ("tune", "validate")}
-    inputs = Inputs.of(context.model, context.concepts, sets, params.invert)
-    latents = concept_latents(job, read_tensors(job.inputs["images"])[0], context.model)
-    settings, kept = params.choose_strength, job.scratch / "strengths"
-    for choice in choose_strength(context, vector, inputs, latents, settings, teacher, kept):  # noqa: B007 - the last one
-        pass
+    context, sets = context_of(job), load_sets(job.inputs["inversions"], ("tune", "validate"))
+    teacher = read_json(job.inputs["hardening"])["teacher"]
+    choice = choose_strength(
+        context,
+        TaskVector.load(job.inputs["vector"]),
+        Images.load(job.inputs["images"]),
+        sets["tune"],
+        sets["validate"],
+        job.params.choose_strength,
+        teacher,
+        job.scratch / "strengths",
+    )
     judged = {"judge": about(context.judge), "evaluations": job.meter.evaluations}
     write_json(job.outputs["strength"], {**choice.as_dict(), **judged})
     write_text(job.outputs["curve"], as_csv(choice.frontier))

@@ -142,7 +142,7 @@ class _Work:
         if self.params.erase.alpha is not None:
             return self.params.erase.alpha
         try:
-            return strength.require_alpha(choice, self.params.choose_strength)
+            return strength.require_alpha(choice.as_dict(), self.params.choose_strength)
         except Infeasible:
             return None
 

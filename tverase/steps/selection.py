@@ -9,12 +9,12 @@ from ..vector import TaskVector
 
 
 def select_weights(
-    context: Context, vector: TaskVector, tune: InversionSet, settings: Select
+    context: Context, vector: TaskVector, tune: InversionSet | None, settings: Select
 ) -> tuple[TaskVector, Selection]:
-    """The vector of the selected weights, and how they were found. tune: the embeddings that may change the vector."""
+    """The vector of the selected weights, and how they were found. tune: embeddings that may change it; `search` needs them."""
 
     def trial() -> ModelTrial:
-        inputs = Inputs.of(context.model, context.concepts, {"tune": tune}, context.invert)
+        inputs = Inputs.of(context.model, context.concepts, {"tune": tune} if tune else {}, context.invert)
         return ModelTrial(context, vector, inputs, tuning_prompts(context, "select"), "select")
 
     selection = select(vector, settings, trial, context.tell)
