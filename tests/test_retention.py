@@ -9,14 +9,16 @@ from torch import Tensor
 from witness import SeesAll
 
 from tverase.concepts import Concept, Prompt
+from tverase.context import Context
 from tverase.errors import ConfigError
+from tverase.inversion.diverse import Invert
 from tverase.models.base import Meter
 from tverase.models.text2image import TextToImage
 from tverase.retention import AGREEMENT, agrees, by_axis, kept, thumbnails, wanted
 from tverase.rng import generator
 from tverase.sampling import draw
 from tverase.summary import summary
-from tverase.trial import Inputs, ModelTrial
+from tverase.trial import Inputs, ModelTrial, tuning_prompts
 from tverase.vector import TaskVector
 
 PLAIN = tuple(Prompt(text, (), role) for role in ("tune", "report") for text in (f"a {role} cat", f"a {role} owl"))
@@ -69,13 +71,14 @@ def edited(pico: TextToImage, size: float) -> TaskVector:
 
 def test_a_trial_compares_with_the_base_model(pico: TextToImage) -> None:
     model = replace(pico, meter=Meter())
-    trial = ModelTrial.of(model, edited(pico, 0.3), Inputs({}, {}, {}), [OWL], SeesAll(), SAMPLING, 0)
+    context = Context(model, (OWL,), SeesAll(), SAMPLING, Invert(), 0)
+    trial = ModelTrial(context, edited(pico, 0.3), Inputs({}, {}, {}), tuning_prompts(context, "tests/retention"))
     assert {prompt.role for prompt in trial.controls} == {"tune"}
-    fresh = replace(trial, _base={}, _weighed={})
+    fresh = replace(trial, _base={}, _control={})
     base, after = trial.control(0.0, 12), trial.control(1.0, 12)
     assert (base.successes, base.trials) == (12, 12)
     cond = model.encode([trial.controls[i * 2 // 12].text for i in range(12)])
-    images = [draw(trial.at(a), cond, generator(0, "search_strength/control"), SAMPLING) for a in (0.0, 1.0)]
+    images = [draw(trial.at(a), cond, generator(0, "choose_strength/control"), SAMPLING) for a in (0.0, 1.0)]
     expected = int(agrees(images[1], thumbnails(images[0])).sum())
     assert after.successes == expected < 12
     drawn = model.meter.images

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from tverase import rng
+from tverase.attacks.concept_inversion import ConceptInversion
 from tverase.concepts import Prompt, halves
+from tverase.context import Context
 from tverase.inversion.diverse import Invert
 from tverase.inversion.sets import Found, InversionSet
 from tverase.judges.base import shows
@@ -19,9 +21,10 @@ from tverase.models.text2image import TextToImage
 from tverase.retention import kept
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
-from tverase.strength import Strength, StrengthCurve
-from tverase.strength_search import search_strength
-from tverase.trial import NAMES, Inputs, ModelTrial, frontier
+from tverase.strength.choose import StrengthChoice, choose
+from tverase.strength.curve import frontier
+from tverase.strength.settings import ChooseStrength
+from tverase.trial import NAMES, Inputs, ModelTrial, tuning_prompts
 from tverase.vector import TaskVector
 from tverase.world.concepts import concept
 from tverase.world.vocabulary import Vocabulary, vocabulary
@@ -66,12 +69,13 @@ def inputs(model: TextToImage, words: Vocabulary) -> Inputs:
 
 @pytest.fixture
 def trial(model: TextToImage, vector: TaskVector, inputs: Inputs, judge: ByLabel, words: Vocabulary) -> ModelTrial:
-    return ModelTrial.of(model, vector, inputs, [concept("bomb", words)], judge, SAMPLING, 0)
+    context = Context(model, (concept("bomb", words),), judge, SAMPLING, Invert(), 0)
+    return ModelTrial(context, vector, inputs, tuning_prompts(context, "tests/trial"))
 
 
 def again(trial: ModelTrial, seed: int = 0) -> ModelTrial:
     """The same trial before its first call."""
-    return replace(trial, seed=seed, calls=0, _edited={})
+    return replace(trial, context=replace(trial.context, seed=seed), calls={}, _edited={})
 
 
 def test_inputs_are_names_and_accepted_embeddings(model: TextToImage, inputs: Inputs) -> None:
@@ -123,7 +127,7 @@ def test_recovery_counts_what_the_judge_sees(
 ) -> None:
     """Asked about every object in turn, the judge's counts add up to the images that it calls an object at all."""
     count = 6
-    noise = generator(0, "search_strength/1")
+    noise = generator(0, "choose_strength/0/1")
     images = draw(model, model.encode(["a bomb"]).expand(count, -1, -1), noise, SAMPLING)
     total = 0
     for name in words.names:
@@ -151,7 +155,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def test_each_input_draws_its_own_images(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
     trial.recovery(0.5, [BOMB, "t0"], 4)
     cond = torch.cat([trial.inputs.cond[name].expand(4, -1, -1) for name in (BOMB, "t0")])
-    images = draw(trial.at(0.5), cond, generator(0, "search_strength/1"), SAMPLING)
+    images = draw(trial.at(0.5), cond, generator(0, "choose_strength/0.5/1"), SAMPLING)
     assert [len(part) for part in drawn] == [4, 4]
     assert torch.equal(torch.cat(drawn), images)
 
@@ -169,20 +173,54 @@ def test_the_seed_decides_and_every_round_is_fresh(trial: ModelTrial, drawn: lis
     assert not torch.equal(first[:8], first[8:])  # the second round
 
 
-def test_no_two_tests_of_a_search_share_noise(
+def test_no_two_strengths_of_a_choice_share_noise(
     trial: ModelTrial, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was tuned on must not validate: of a whole search, only the control draws the same noise again."""
+    """What was explored must not confirm: of a whole choice, only the control draws the same noise again."""
     used: list[str] = []
     derive = rng.derive
     monkeypatch.setattr(rng, "derive", lambda seed, purpose: used.append(purpose) or derive(seed, purpose))
-    settings = Strength(epsilon=0.99, delta=1, alpha_max=1, resolution=0.5, round=2, rounds=2, control_images=4)
-    *_, curve = search_strength(trial, inputs.names["tune"], inputs.names["validate"], settings)
-    assert {tested.role for tested in curve.tested} == {"tune", "validate"}
-    rounds = [purpose for purpose in used if purpose != "search_strength/control"]
-    assert len(rounds) == trial.calls >= len(curve.tested)
-    seeds = {derive(0, purpose) for purpose in used}
-    assert len(seeds) == len(rounds) + 1
+    settings = ChooseStrength(
+        epsilon=0.99, delta=1, alpha_max=1, resolution=0.5, explore=2, round=2, rounds=2, control_images=4, attacks=()
+    )
+    *_, choice = choose(trial, inputs.names["tune"], inputs.names["validate"], settings)
+    assert choice.explored
+    assert len(choice.tested) == len(settings.shares)
+    counted = [purpose for purpose in used if purpose != "choose_strength/control"]
+    assert len(counted) == sum(trial.calls.values()) >= len(choice.explored) + len(choice.tested)
+    assert set(trial.calls) == {one.alpha for one in (*choice.explored, *choice.tested)}
+    assert len({derive(0, purpose) for purpose in used}) == len(counted) + 1
+
+
+def test_the_images_of_a_strength_depend_on_no_other(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
+    """So that a choice that goes on after a stop draws what it would have drawn."""
+    trial.recovery(0.5, [BOMB], 4)
+    other = again(trial)
+    other.recovery(1.0, [BOMB], 4)
+    other.recovery(0.5, [BOMB], 4)
+    assert torch.equal(drawn[0], drawn[2])
+
+
+def test_findings_become_inputs_of_their_own(trial: ModelTrial, model: TextToImage) -> None:
+    latents = {"bomb": model.start(2, generator(0, "tests/trial/latents"))}
+    attack = ConceptInversion(words=2, steps=1, batch=1)
+    attacked = replace(trial, inputs=trial.inputs.copy(), latents=latents, attacks=[attack], attacked=(0.5, 1.0))
+    names = attacked.attack(1.0)
+    assert names == [f"bomb/attack/1/{share}/{i}" for share in ("0.5", "1") for i in range(2)]
+    assert attacked.inputs.names["attack"] == names
+    assert all(torch.isfinite(attacked.inputs.cond[name]).all() for name in names)
+    assert len(torch.unique(torch.cat([attacked.inputs.cond[name] for name in names]), dim=0)) == 4
+    assert len(attacked.recovery(1.0, names, 2)) == 4
+    assert "attack" not in trial.inputs.names
+
+
+def test_a_selection_has_images_of_its_own(trial: ModelTrial, model: TextToImage, drawn: list[torch.Tensor]) -> None:
+    trial.recovery(0.5, [BOMB], 2)
+    chosen = trial.selecting(dict.fromkeys(model.weights(), 1.0), "select")
+    chosen.recovery(0.5, [BOMB], 2)
+    assert (trial.calls, chosen.calls) == ({0.5: 1}, {0.5: 1})
+    assert not torch.equal(*drawn)
+    assert all(torch.equal(w, trial.at(0.5).weights()[k]) for k, w in chosen.at(0.5).weights().items())
 
 
 def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
@@ -192,27 +230,11 @@ def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list
     drawn.clear()
     assert trial.control(0.0, 12) == before
     assert drawn == [], "the same images are not drawn twice"
-    trial._weighed.clear()
+    trial._control.clear()
     assert trial.control(0.0, 12) == before
     assert torch.equal(drawn[0], first)
     assert before.trials == len(first) == 12
     assert 0 <= before.successes <= 12
-
-
-def test_another_vector_is_tried_with_the_same_noise(
-    trial: ModelTrial, model: TextToImage, vector: TaskVector, drawn: list[torch.Tensor]
-) -> None:
-    names = trial.inputs.names["tune"]
-    base = trial.control(0.0, 4)
-    hits, first = trial.recovery(1.0, names, 2), len(drawn)
-    other = trial.of_vector(-1.0 * vector)
-    images = model.meter.images
-    assert other.control(0.0, 4) == base
-    assert model.meter.images == images  # known, so not drawn
-    assert other.recovery(-1.0, names, 2) == hits
-    assert torch.equal(torch.cat(drawn[-len(names) :]), torch.cat(drawn[first - len(names) : first]))
-    other.control(1.0, 4)
-    assert model.meter.images > images
 
 
 def test_the_meter_counts(trial: ModelTrial, model: TextToImage) -> None:
@@ -248,15 +270,15 @@ def test_right_asks_for_all_that_the_prompt_asks_for(judges_folder: Path, judge:
     assert kept(images, prompts, judge, None).tolist() == [True, True, True, False, False]
 
 
-def test_the_frontier_is_drawn_around_the_answer(trial: ModelTrial, inputs: Inputs) -> None:
-    settings = Strength(
+def test_the_frontier_is_drawn_around_the_answer(trial: ModelTrial) -> None:
+    settings = ChooseStrength(
         frontier=(0.0, 0.5, 1.0), frontier_images=3, control_images=4, frontier_controls=2, alpha_max=2.0
     )
-    curve = frontier(trial, StrengthCurve(1.0, "found", safe_alpha=1.0), inputs, settings)
+    curve = frontier(trial, StrengthChoice(1.0, "found"), settings)
     assert [point["alpha"] for point in curve.frontier] == [0.0, 0.5, 1.0]
     for point in curve.frontier:
         assert point["worst_input"] == "t0"  # the only embedding to tune on
-        weighed = 2 if point["alpha"] == 0.5 else 4  # the ends have been weighed by the search already
+        weighed = 2 if point["alpha"] == 0.5 else 4  # the ends have been weighed by the choice already
         assert [point[key]["trials"] for key in ("name", "worst", "control")] == [3 * (NAMES + 1), 3, weighed]
-    unsolved = frontier(trial, StrengthCurve(None, "no strength"), inputs, settings)
+    unsolved = frontier(trial, StrengthChoice(None, "no strength"), settings)
     assert [point["alpha"] for point in unsolved.frontier] == [0.0, 1.0, 2.0]
