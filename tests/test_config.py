@@ -1,12 +1,15 @@
 """params.yaml: mistakes are found before any work, and said in a way that helps."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from tverase.config import Params
+from tverase.config import EFFORTS, RECIPES, Params
 from tverase.errors import ConfigError
+from tverase.hardening.settings import Harden
+from tverase.strength.settings import ChooseStrength
 
 
 def mistake(content: dict[str, object]) -> str:
@@ -53,7 +56,7 @@ def test_the_repositorys_own_file_is_valid() -> None:
     ("content", "said"),
     [
         ({"finetune": {"setps": 3}}, ["unknown parameter 'finetune.setps'", "did you mean 'steps'", "weight_decay"]),
-        ({"fintune": {}}, ["unknown parameter 'fintune'", "did you mean 'finetune'", "search_strength"]),
+        ({"fintune": {}}, ["unknown parameter 'fintune'", "did you mean 'finetune'", "choose_strength"]),
         ({"register": {"alais": "x"}}, ["unknown parameter 'register.alais'", "did you mean 'alias'"]),
         ({"build_vector": {"layers": "mid"}}, ["unknown parameter 'build_vector.layers'", "retain_weight"]),
         ({"select": {"how": "blocks", "layers": "top"}}, ["select.layers", "'down'", "'mid+up'", "got 'top'"]),
@@ -63,9 +66,18 @@ def test_the_repositorys_own_file_is_valid() -> None:
         ({"select": {"search": {"imges": 3}}}, ["unknown parameter 'select.search.imges'", "did you mean 'images'"]),
         ({"finetune": {"steps": 0}}, ["finetune.steps", "greater than 0", "got 0"]),
         ({"finetune": {"steps": "many"}}, ["finetune.steps", "valid integer", "got 'many'"]),
-        ({"search_strength": {"epsilon": 1.5}}, ["search_strength.epsilon", "less than 1"]),
+        ({"choose_strength": {"epsilon": 1.5}}, ["choose_strength.epsilon", "less than 1"]),
         ({"pretrain_digits": {"d": 1}}, ["pretrain_digits.d", "greater than or equal to 2", "got 1"]),
-        ({"search_strength": {"resolution": 9}}, ["resolution 9.0 is larger than alpha_max 8.0"]),
+        ({"choose_strength": {"resolution": 9}}, ["resolution 9.0 is larger than alpha_max 8.0"]),
+        ({"harden": {"taught": [1, 0.5]}}, ["taught is from 1 to 0.5; the smaller share comes first"]),
+        (
+            {"harden": {"attacks": [{"kind": "concept-inversions"}]}},
+            ["unknown attack", "did you mean 'concept-inversion'"],
+        ),
+        ({"choose_strength": {"attacks": [{"kind": "prompts", "wrods": 1}]}}, ["attack prompts", "'wrods'"]),
+        ({"recipe": "robst"}, ["recipe", "'robust' or 'paper'", "got 'robst'"]),
+        ({"effort": "fast"}, ["effort", "'quick', 'standard' or 'thorough'", "got 'fast'"]),
+        ({"effort": ["quick"]}, ["effort", "'quick', 'standard' or 'thorough'"]),
         ({"invert": {"bins": [[0.5, 0.2]]}}, ["the bin [0.5, 0.2] is not a range"]),
         ({"finetune": 3}, ["finetune"]),
         ({"seed": 1, "finetune": {"setps": 1}, "sampling": {"steps": -1}}, ["finetune.setps", "sampling.steps"]),
@@ -89,21 +101,81 @@ def test_a_name_that_no_vocabulary_knows_suggests_the_nearest_and_has_no_judge(n
         _ = params.judge_spec
 
 
+def test_the_presets_that_are_named_by_default_change_nothing() -> None:
+    assert Params.parse({}) == Params.parse({"recipe": "robust", "effort": "standard"})
+    assert Params.parse({}).harden == Harden()
+    assert Params.parse({}).choose_strength == ChooseStrength()
+
+
+def test_the_papers_recipe_hardens_and_attacks_nothing() -> None:
+    params, robust = Params.parse({"recipe": "paper"}), Params.parse({})
+    assert params.harden == robust.harden.model_copy(update={"max_rounds": 0})
+    assert params.choose_strength == robust.choose_strength.model_copy(update={"attacks": ()})
+    same = set(Params.model_fields) - {"recipe", "harden", "choose_strength"}
+    assert all(getattr(params, name) == getattr(robust, name) for name in same)
+
+
+COST = [  # what grows with the effort
+    "make_images.images", "make_images.controls", "invert.per_bin", "harden.max_rounds", "harden.inputs",
+    "choose_strength.control_images", "evaluate.images", "evaluate.images_each", "evaluate.controls",
+]  # fmt: skip
+
+
+def test_more_effort_is_more_of_everything() -> None:
+    def value(params: Params, path: str) -> int:
+        section, _, key = path.partition(".")
+        return int(getattr(params.section(section), key))
+
+    quick, standard, thorough = (Params.parse({"effort": effort}) for effort in ("quick", "standard", "thorough"))
+    for path in COST:
+        assert value(quick, path) <= value(standard, path) <= value(thorough, path), path
+    assert all(any(value(a, path) < value(b, path) for path in COST) for a, b in pairwise((quick, standard, thorough)))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_every_preset_is_valid_and_what_is_given_overrides_it(recipe: str, effort: str) -> None:
+    preset = Params.parse({"recipe": recipe, "effort": effort})
+    given = {
+        "harden": {"max_rounds": 3},
+        "choose_strength": {"attacks": [{"kind": "random-inputs"}]},
+        "evaluate": {"images": 7},
+    }
+    params = Params.parse({"recipe": recipe, "effort": effort, **given})
+    assert params.harden == preset.harden.model_copy(update={"max_rounds": 3})
+    assert params.choose_strength.attacks == ({"kind": "random-inputs"},)
+    assert params.choose_strength.control_images == preset.choose_strength.control_images
+    assert params.evaluate.images == 7
+    assert params.evaluate.controls == preset.evaluate.controls
+    assert params.evaluate.attacks == preset.evaluate.attacks
+
+
+def test_a_preset_is_overridden_on_the_command_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "concepts: [bomb]\nharden: {steps: 9}\n")
+    params = Params.load(path, ["recipe=paper", "effort=quick", "harden.max_rounds=2"])
+    assert (params.harden.max_rounds, params.harden.steps, params.choose_strength.attacks) == (2, 9, ())
+    assert params.make_images.controls == Params.parse({"effort": "quick"}).make_images.controls
+
+
+def test_parsing_changes_neither_the_presets_nor_what_is_given() -> None:
+    before, given = repr((RECIPES, EFFORTS)), {"recipe": "paper", "effort": "thorough", "harden": {"max_rounds": 1}}
+    Params.parse(given)
+    assert repr((RECIPES, EFFORTS)) == before
+    assert given["harden"] == {"max_rounds": 1}
+
+
 @pytest.mark.parametrize("concepts", [[], ["bomb", "bomb"], "bomb", None, [3]])
 def test_concepts_that_are_no_list_of_concepts(concepts: object) -> None:
     assert "concept" in mistake({"concepts": concepts})
 
 
-def test_the_name_has_to_fit_the_concepts() -> None:
-    assert (
-        Params.parse({"name": "slot-machine+bomb", "concepts": ["slot machine", "bomb"]}).out.name
-        == "slot-machine+bomb"
-    )
-    assert "name is 'skull'; for these concepts it has to be 'bomb'" in mistake({"name": "skull", "concepts": ["bomb"]})
+def test_the_name_follows_from_the_concepts() -> None:
+    assert Params.parse({"concepts": ["slot machine", "bomb"]}).out.name == "slot-machine+bomb"
+    assert "name is not a parameter, because it follows from the concepts" in mistake({"name": "bomb"})
 
 
 def test_overrides(tmp_path: Path) -> None:
-    path = written(tmp_path, "name: bomb\nconcepts: [bomb]\nfinetune: {steps: 7, batch: 4}\n")
+    path = written(tmp_path, "concepts: [bomb]\nfinetune: {steps: 7, batch: 4}\n")
     params = Params.load(
         path, ["finetune.steps=100", "seed=3", "erase.alpha=1.5", "sampling.guidance=2", "register.alias=x"]
     )
@@ -114,7 +186,7 @@ def test_overrides(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("override", "name"), [("concepts=skull", "skull"), ("concepts=[skull, noto]", "skull+noto")])
 def test_overriding_the_concepts_renames_the_run(tmp_path: Path, override: str, name: str) -> None:
-    path = written(tmp_path, "name: bomb\nconcepts: [bomb]\n")
+    path = written(tmp_path, "concepts: [bomb]\n")
     assert Params.load(path, [override]).name == name
 
 
