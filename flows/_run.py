@@ -1,6 +1,8 @@
 """`tverase run`: the flow on this machine, quietly, and a summary that fits on a screen."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tasks._common import model_is_given
@@ -14,8 +16,12 @@ from tverase.models.folder import check_folder, locate
 from ._server import calm, reach
 
 
-def erase(params: Params, force: tuple[str, ...], start: str | None, *, strict: bool = False) -> dict[str, Any]:
-    """Run the flow. Without PREFECT_API_URL or `make serve` a server lives for as long as this process does."""
+def erase(path: Path, overrides: Sequence[str], **how: Any) -> dict[str, Any]:
+    """Run the flow with a file of parameters. Without PREFECT_API_URL or `make serve` a server lives as long as this process.
+
+    how: `start`, `force` and `strict` of the flow.
+    """
+    params = Params.load(path, overrides)
     quiet()
     calm()
     require_possible(params)
@@ -28,7 +34,8 @@ def erase(params: Params, force: tuple[str, ...], start: str | None, *, strict: 
     from .erase import erase_concept
 
     answers()
-    result: Any = erase_concept(params, force, start, strict=strict)  # a dictionary, whatever the state is called
+    # A dictionary, whatever the state is called.
+    result: Any = erase_concept(params_file=str(path), overrides=list(overrides), **how)
     measured = params.out / "metrics.json"
     return {**result, "metrics": read_json(measured) if measured.exists() else None}
 

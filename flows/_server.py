@@ -31,7 +31,7 @@ from tverase.errors import NetworkError, StorageError, TveraseError
 
 URL, AUTH = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 CALM = {
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # it logs an error's traceback, and then we say the error in one sentence
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the server gets its log, the terminal our own lines
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
 }

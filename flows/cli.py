@@ -62,7 +62,11 @@ def _kinds() -> list[str]:
 def _load(path: Path, overrides: list[str], model: str) -> Any:
     from tverase.config import Params
 
-    return Params.load(path, [*overrides, *([f"model={json.dumps(model)}"] if model else [])])
+    return Params.load(path, _overrides(overrides, model))
+
+
+def _overrides(given: list[str], model: str) -> list[str]:
+    return [*given, *([f"model={json.dumps(model)}"] if model else [])]
 
 
 @app.command()
@@ -109,13 +113,13 @@ def run(
     from flows._run import erase, require_proved, summary
     from tasks._all import require_steps
 
-    settings = _load(params, set_, model)
+    overrides = _overrides(set_, model)
     require_steps([*force, *([from_] if from_ else [])])
-    result = erase(settings, tuple(force), from_ or None, strict=strict)
+    result = erase(params, overrides, force=force, start=from_ or None, strict=strict)
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        summary(settings, result)
+        summary(_load(params, set_, model), result)
     require_proved(result)
 
 

@@ -69,3 +69,26 @@ def chosen(params: Params, start: str | None = None) -> list[Step]:
     first = [step.name for step in STEPS].index(start) if start is not None else 0
     others = {name for model, names in MAKERS.items() if model != Path(params.model) for name in names}
     return [step for step in STEPS[first:] if step.name not in others]
+
+
+def makers(step: Step, params: Params) -> list[Step]:
+    """The steps of the run whose outputs or records `step` reads."""
+    read = {place for path in step.inputs(params).values() for place in (path, *path.parents)}
+    others = [other for other in chosen(params) if other.name != step.name]
+    return [one for one in others if not read.isdisjoint([*one.outputs(params).values(), one.record_path(params)])]
+
+
+def require_unmixed(step: Step, params: Params) -> None:
+    """Refuse to run `step` on what another run of these concepts has left: the result would be of neither."""
+    todo, seen = [step], {step.name}
+    while todo:
+        for maker in makers(todo.pop(), params):
+            last = None if maker.shipped else maker.last(params)
+            if last is not None and last.params != maker.values(params):
+                raise ConfigError(
+                    f"{step.name} reads what {maker.name} made with other parameters; run {maker.name} again, by `dvc repro` or "
+                    "`tverase run`."
+                )
+            if maker.name not in seen:
+                seen.add(maker.name)
+                todo.append(maker)

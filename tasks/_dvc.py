@@ -14,8 +14,8 @@ from tverase.errors import TveraseError
 from tverase.files import digest_of, sha256
 
 from ._all import STEPS
+from ._locks import STATE
 from ._record import Record
-from ._step import STATE
 
 CACHE = Path(".dvc/cache/files/md5")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tverase.config import Params
 from tverase.errors import Infeasible
-from tverase.files import digest_of, read_json, remove, write_json
+from tverase.files import digest_of, read_json, write_json
 from tverase.report.facts import Facts
 from tverase.report.infeasible import write_infeasible
 from tverase.report.panels import strength as curve
@@ -35,8 +35,7 @@ def why(params: Params) -> str:
 def conclude(params: Params, records: Mapping[str, Record]) -> tuple[Verdict, Path]:
     """Take away what an earlier run of these concepts left behind the search, and write the report of this one."""
     for step in (report.STEP, evaluate.STEP, erase.STEP):
-        for path in (step.record_path(params), *step.outputs(params).values()):
-            remove(path)
+        step.put_away(params)
     facts = gather(params, records)
     said, page = verdict(facts), report.STEP.outputs(params)["report"]
     write_infeasible(facts, page)
@@ -63,8 +62,10 @@ def gather(params: Params, records: Mapping[str, Record]) -> Facts:
     )
 
 
-def record_run(params: Params, said: Verdict, records: Mapping[str, Record], links: Mapping[str, str]) -> str:
-    """A run in MLflow and no version, once for each content; returns the run's id."""
+def record_run(
+    params: Params, said: Verdict, records: Mapping[str, Record], links: Mapping[str, str]
+) -> tuple[str, str]:
+    """A run in MLflow and no version, once for each content; returns the run's id and its page."""
     made_by = origin(params, params.name, records, [Path("dvc.lock")])
     strength = params.out / "strength.json"
     return record(

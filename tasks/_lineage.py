@@ -12,10 +12,10 @@ import yaml
 from tverase.config import Params
 from tverase.files import digest_of, sha256, write_json, write_text
 
+from ._locks import STATE
 from ._record import Record
 from ._records import lineage
 from ._secrets import cleaned
-from ._step import STATE
 
 
 @dataclass(frozen=True)

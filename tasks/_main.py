@@ -1,5 +1,6 @@
-"""How DVC runs a step: `python -m tasks.<step> [--params FILE] [KEY=VALUE ...]`, without Prefect."""
+"""How DVC runs a step: `python -m tasks.<step> [--params FILE] [--out FOLDER] [KEY=VALUE ...]`, without Prefect."""
 
+import argparse
 import ctypes
 import sys
 from contextlib import suppress
@@ -12,6 +13,7 @@ from tverase.models.folder import refuse_own_output
 from tverase.progress import Tell
 from tverase.registry import built
 
+from ._locks import locked
 from ._quiet import plainly, quiet
 from ._record import Record
 from ._step import Step
@@ -21,22 +23,34 @@ def main(step: Step) -> None:
     """Run `step` once and leave with its exit code; a mistake of the user's is one sentence on stderr."""
     quiet()
     with plainly():
-        params = Params.load(*arguments(sys.argv[1:]))
+        from ._all import require_unmixed
+
+        given = arguments(sys.argv[1:])
+        params = Params.load(given.params, given.overrides)
+        if given.out not in (None, params.out):
+            raise ConfigError(
+                f"DVC looks for the outputs in {given.out}, and a run of {', '.join(params.concepts)} writes to {params.out}; "
+                f"use `tverase run`, or write the concepts into {given.params} and run `python -m tasks._stages`."
+            )
         require_possible(params)
         set_threads(params)
-        with show(step.name) as tell:
+        with locked(step.lock_path(params), f"python -m tasks.{step.name}"), show(step.name) as tell:
+            require_unmixed(step, params)
             record = _executed(step, params, tell)
     word = "unchanged" if record.reused else f"done in {record.seconds:.0f} s"
     sys.stderr.write(f"{step.name}: {word}\n")
 
 
-def arguments(given: list[str]) -> tuple[Path, list[str]]:
-    """The file of parameters, and the overrides."""
-    if given[:1] != ["--params"]:
-        return Path("params.yaml"), given
-    if len(given) < 2:
-        raise ConfigError("--params needs a file; write --params params/digits.yaml.")
-    return Path(given[1]), given[2:]
+def arguments(given: list[str]) -> argparse.Namespace:
+    """The file of parameters, the folder that DVC expects the outputs in, and the overrides."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.<step>", exit_on_error=False)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    try:
+        return parser.parse_args(given)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}; write --params params/digits.yaml and KEY=VALUE.") from None
 
 
 def _executed(step: Step, params: Params, tell: Tell) -> Record:

@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a run: a summary, a table, and links."""
+"""What the Prefect UI shows of a run: a summary, a table, and the pages of MLflow, whose server shows the report as well."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from ._tracking import Registration
 def publish(
     params: Params, records: Mapping[str, Record], registration: Registration, report: Path, answer: Verdict
 ) -> None:
-    """A markdown summary under the verdict, a table of the steps, links to the report and to the MLflow run."""
+    """A markdown summary under the verdict, a table of the steps, a link to the MLflow run."""
     key = params.name.replace("+", "-").lower()
     metrics = read_json(params.out / "metrics.json")
     recovery = "\n".join(f"| by {kind} | {rate:.1%} |" for kind, rate in metrics["recovery"].items())
@@ -28,18 +28,16 @@ def publish(
         f"Registered as `{registration.uri}`, version {registration.version}"
         f"{'' if answer.proved else ', without an alias, because it is not proved'}."
     )
-    create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description=_first(answer))
-    _steps_and_report(f"erase-{key}", records, report)
-    if registration.run_url:
-        create_link_artifact(key=f"erase-{key}-mlflow", link=registration.run_url, link_text="MLflow run")
+    _create(key, text, records, registration.run_url, report, answer)
 
 
-def publish_infeasible(params: Params, records: Mapping[str, Record], report: Path, answer: Verdict) -> None:
+def publish_infeasible(
+    params: Params, records: Mapping[str, Record], run_url: str, report: Path, answer: Verdict
+) -> None:
     """The same for a search without a strength."""
     key = params.name.replace("+", "-").lower()
     text = f"# {_first(answer)}\n\n{answer.why}\n\nNo model was written and none was registered."
-    create_markdown_artifact(key=f"erase-{key}-summary", markdown=text, description=_first(answer))
-    _steps_and_report(f"erase-{key}", records, report)
+    _create(key, text, records, run_url, report, answer)
 
 
 def _first(answer: Verdict) -> str:
@@ -47,9 +45,14 @@ def _first(answer: Verdict) -> str:
     return answer.title if answer.proved else f"{answer.outcome.capitalize()}: {answer.title}"
 
 
-def _steps_and_report(key: str, records: Mapping[str, Record], report: Path) -> None:
+def _create(key: str, text: str, records: Mapping[str, Record], run_url: str, report: Path, answer: Verdict) -> None:
+    """The three artifacts. A browser opens no file of another machine, so without a server the report is a path."""
+    where = f"[report.html]({run_url}/artifacts/report.html)" if run_url else f"`{report.resolve()}`"
+    summary = f"{text}\n\nThe whole report: {where}"
+    create_markdown_artifact(key=f"erase-{key}-summary", markdown=summary, description=_first(answer))
     rows = [
         {"step": n, "seconds": r.seconds, "reused": r.reused, "evaluations": r.evaluations} for n, r in records.items()
     ]
-    create_table_artifact(key=f"{key}-steps", table=rows, description="The steps of this run")
-    create_link_artifact(key=f"{key}-report", link=report.resolve().as_uri(), link_text="report.html")
+    create_table_artifact(key=f"erase-{key}-steps", table=rows, description="The steps of this run")
+    if run_url:
+        create_link_artifact(key=f"erase-{key}-mlflow", link=run_url, link_text="MLflow run")

@@ -27,9 +27,13 @@ class Record:
     code: dict[str, str] = field(default_factory=dict)  # module or data file -> sha256
     versions: dict[str, str] = field(default_factory=dict)  # library -> version
 
+    def names(self, expected: Mapping[str, Path]) -> bool:
+        """Whether the outputs are just the expected ones, by path."""
+        return set(self.outputs) == {str(path) for path in expected.values()}
+
     def whole(self, expected: Mapping[str, Path]) -> bool:
         """Whether the outputs are just the expected ones, each there and unchanged."""
-        if set(self.outputs) != {str(path) for path in expected.values()}:
+        if not self.names(expected):
             return False
         try:
             return all(Path(path).exists() and sha256(Path(path)) == digest for path, digest in self.outputs.items())

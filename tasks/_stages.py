@@ -41,12 +41,16 @@ def pipeline(path: Path, dvc: Path, root: Path = ROOT) -> str:
         step.name: {**({"wdir": ".."} if up else {}), **_stage(step, params, content, path, root)}
         for step in chosen(params)
     }
-    written = {**({"vars": [f"{up}{path.as_posix()}"]} if up else {}), "stages": stages, "plots": _plots(up)}
+    written = {
+        **({"vars": [f"{up}{path.as_posix()}"]} if up else {}),
+        "stages": stages,
+        "plots": _plots(up, _out(params)),
+    }
     return HEAD + yaml.safe_dump(written, sort_keys=False, width=120)
 
 
-def _plots(up: str) -> list[Any]:
-    curve = f"{up}outputs/${{name}}/curve.csv"
+def _plots(up: str, out: str) -> list[Any]:
+    curve = f"{up}{out}/curve.csv"
     return [
         {
             "recovery and retain accuracy over alpha": {
@@ -55,7 +59,7 @@ def _plots(up: str) -> list[Any]:
                 "y_label": "share of images",
             }
         },
-        f"{up}outputs/${{name}}/plots",
+        f"{up}{out}/plots",
     ]
 
 
@@ -70,7 +74,9 @@ def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path, r
     if "concepts" in step.sections:  # the key has what they say
         inputs += sorted({file.as_posix() for spec in params.concepts for file in files_of(spec)})
     named = "" if path == MAIN else f" --params {path.as_posix()}"
-    stage: dict[str, Any] = {"cmd": f"python -m {step.module}{named}", "deps": sorted(set(code)) + inputs}
+    # So that a step can refuse concepts whose outputs DVC would look for elsewhere.
+    place = "" if step.shipped else f" --out '{_out(params)}'"
+    stage: dict[str, Any] = {"cmd": f"python -m {step.module}{named}{place}", "deps": sorted(set(code)) + inputs}
     named_model = ["model"] if absent and "model" in step.inputs(params) else []
     if sections := [name for name in (*named_model, *step.sections) if _given(name, content)]:
         stage["params"] = sections if path == MAIN else [{path.as_posix(): sections}]
@@ -78,8 +84,8 @@ def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path, r
     # A file in git is not cached. Nothing is deleted before the step has looked at it: unchanged outputs are kept.
     how = {"cache": False, "persist": True} if step.shipped else {"persist": True}
     # What is shipped keeps its place, whatever model the parameters name.
-    place = Path.as_posix if step.shipped else lambda file: _templated(file, params)
-    stage["outs"] = [{place(file): dict(how)} for name, file in outputs.items() if name != "metrics"]
+    written = Path.as_posix if step.shipped else lambda file: _templated(file, params)
+    stage["outs"] = [{written(file): dict(how)} for name, file in outputs.items() if name != "metrics"]
     if not step.shipped:
         stage["outs"].append({_templated(step.record_path(params), params): dict(how)})
     if "metrics" in outputs:
@@ -95,10 +101,15 @@ def _given(name: str, content: Any) -> bool:
     return True
 
 
+def _out(params: Params) -> str:
+    """The folder of the run: by the concept, where its name is that of the folder, so that DVC can change it."""
+    return "outputs/${concepts[0]}" if params.concepts == (params.name,) else params.out.as_posix()
+
+
 def _templated(path: Path, params: Params) -> str:
     """A path as DVC is told: the parameters that it depends on by name."""
     text = path.as_posix()
-    places = {params.out.as_posix(): "outputs/${name}", Path(params.model).as_posix(): "${model}"}
+    places = {params.out.as_posix(): _out(params), Path(params.model).as_posix(): "${model}"}
     for place, template in places.items():
         if text == place or text.startswith(f"{place}/"):
             return template + text.removeprefix(place)

@@ -1,6 +1,5 @@
 """What a step is: its key, its verified reuse, its output that is whole or absent. Both callers come through here."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,20 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from tverase.errors import DataError, StorageError
+from tverase.errors import DataError
 from tverase.files import digest_of, remove, storing
 from tverase.progress import Tell, silent
 
 from ._code import closure, digests
+from ._earlier import found, put_away, take_back
 from ._job import Job, Sections
+from ._locks import STATE, locked, run_lock
 from ._record import Record, hashes_of, versions
 
 if TYPE_CHECKING:
     from tverase.config import Params
-
-STATE = Path(".tverase")  # locks and unfinished work of this checkout
 
 
 def run_name(params: "Params") -> str:
@@ -65,8 +62,12 @@ class Step:
         return self.shipped or Path("outputs") / self.home(params) / "records" / f"{self.name}.json"
 
     def lock_path(self, params: "Params") -> Path:
-        """One lock for what would write the same files; runs of two concepts share what is shipped."""
-        return STATE / (f"{self.name}.lock" if self.shipped else f"{self.home(params)}-{self.name}.lock")
+        """One lock for what would write the same files: all steps of a run, or one step whose outputs every run shares."""
+        return STATE / f"step-{self.name}.lock" if self.shipped else run_lock(self.home(params))
+
+    def earlier(self, params: "Params") -> Path:
+        """Where earlier results are kept."""
+        return Path("outputs") / self.home(params) / ".earlier" / self.name
 
     def input_hashes(self, params: "Params") -> dict[str, str]:
         """The sha256 of every input; a missing one is a `DataError`."""
@@ -115,20 +116,34 @@ class Step:
 
     def execute(self, params: "Params", tell: Tell = silent, *, force: bool = False, strict: bool = False) -> Record:
         """Run it, unless its outputs are there, whole and made from just this."""
-        with storing(STATE):
-            STATE.mkdir(parents=True, exist_ok=True)
-        with _locked(self.lock_path(params), self.name):
+        what = self.name if self.shipped else f"{self.name} in outputs/{self.home(params)}"
+        with locked(self.lock_path(params), what):
             hashes = self.input_hashes(params)
             key = self.key(params, hashes)
             if not force and (last := self.reusable(params, key, strict=strict)) is not None:
                 return last.again()
+            if not force and (back := self._restored(params, key, strict=strict)) is not None:
+                return back.again()
             return self._make(params, key, hashes, tell)
+
+    def put_away(self, params: "Params", more: int = 0) -> None:
+        """Take the outputs and their record from their places; they come back when just this is asked for again."""
+        keep = 0 if self.shipped else params.runtime.keep + more  # git keeps what is shipped
+        put_away(self.earlier(params), self.record_path(params), self.outputs(params), keep)
+
+    def _restored(self, params: "Params", key: str, *, strict: bool) -> Record | None:
+        """An earlier result for this key, back in its place."""
+        last = None if self.shipped else found(self.earlier(params), key, self.outputs(params))
+        if last is None or (strict and last.versions != versions()):
+            return None
+        self.put_away(params, more=1)  # which is about to leave
+        take_back(self.earlier(params), last, self.record_path(params), self.outputs(params))
+        return last
 
     def _make(self, params: "Params", key: str, hashes: dict[str, str], tell: Tell) -> Record:
         """Write aside, hash, rename; the record comes last, so that without it nothing counts."""
         record_path, finals, scratch = self.record_path(params), self.outputs(params), STATE / "scratch" / key
-        with storing(record_path.parent):
-            remove(record_path)
+        with storing(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
         with _aside(self.name, finals) as asides:
             job = Job(Sections(params, self.sections), self.inputs(params), asides, scratch, tell)
@@ -138,7 +153,11 @@ class Step:
             if missing := [name for name, path in asides.items() if not path.exists()]:
                 raise DataError(f"the step {self.name} did not write {', '.join(missing)}.")
             made = hashes_of(asides, self.name)
-            _move(asides, finals)
+            self.put_away(params)
+            remove(self.earlier(params) / key)  # what could not be reused
+            for name, path in asides.items():
+                with storing(finals[name]):
+                    path.rename(finals[name])
         record = Record(
             step=self.name,
             key=key,
@@ -168,36 +187,6 @@ def _aside(step: str, finals: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     finally:
         for folder in folders.values():
             remove(folder)
-
-
-def _move(asides: Mapping[str, Path], finals: Mapping[str, Path]) -> None:
-    """Give every output its own name by renames alone: a kill leaves the old one or the new one, never a part."""
-    for name, path in asides.items():
-        with storing(finals[name]):
-            if finals[name].exists() or finals[name].is_symlink():
-                finals[name].rename(path.with_name(f"{path.name}.old"))
-            path.rename(finals[name])
-
-
-@contextmanager
-def _locked(path: Path, step: str) -> Iterator[None]:
-    """One process at a time; who waits is told for whom. The kernel frees the lock of a process that is killed."""
-    lock, holder = FileLock(path), path.with_suffix(".by")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        by = holder.read_text() if holder.exists() else "another process"
-        sys.stderr.write(f"{step}: waiting for {by}, which runs this step as well\n")
-        lock.acquire()
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be locked ({error.strerror}); choose a folder that you may write to."
-        ) from error
-    try:
-        holder.write_text(f"process {os.getpid()} (since {time.strftime('%H:%M:%S')})")
-        yield
-    finally:
-        lock.release()
 
 
 def _plain(value: Any) -> Any:

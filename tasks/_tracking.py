@@ -37,15 +37,15 @@ def record_and_register(request: Request) -> Registration:
             return _answer(client, request, version, where, created=str(version.run_id) == run.info.run_id)
 
 
-def record(request: Request) -> str:
-    """Record a run without a model; returns its id. A run of the experiment with this content is not recorded again."""
+def record(request: Request) -> tuple[str, str]:
+    """Record a run without a model, once for each content; returns its id, and its page if a server shows it."""
     client, where = _ready(request)
     with locked(where), trying(f"record the run {request.run_name}", where):
         experiment = _experiment(client, request.experiment, where)
         same = f"tags.{HASH_TAG} = '{request.content_hash}'"
         found = client.search_runs([experiment], same, max_results=1)
         run = found[0] if found else _record(client, request, where)[0]
-    return str(run.info.run_id)
+    return str(run.info.run_id), _url(run, where)
 
 
 def _ready(request: Request) -> tuple[Any, str]:

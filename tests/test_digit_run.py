@@ -33,10 +33,10 @@ SMALL: dict[str, Any] = {
     "make_images": {"images": 6, "controls": 9, "at_least": 0},
     "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
     "invert": {"bins": [[0.2, 0.6], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2, "look": 0},
-    "repair": {"steps": 2, "batch": 2, "alpha": 1.5, "start": 1.0, "silent": 0.0, "rounds": 1, "inputs": 4, "taught": [1, 1]}
-    | {"attacks": [GRID]},
-    "search_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
-    | {"patience": 0, "adaptive": 1, "attacks": [GRID], "control_images": 9, "frontier": [0, 1], "frontier_images": 2},
+    "harden": {"steps": 2, "batch": 2, "teacher": 1.5, "uncaptioned": 0.0, "max_rounds": 1, "inputs": 4, "images": 2}
+    | {"taught": [1, 1], "attacks": [GRID], "attacked": [1.0]},
+    "choose_strength": {"epsilon": 0.99, "delta": 1, "round": 4, "rounds": 1, "explore": 2, "shares": [1.0, 0.5]}
+    | {"attacks": [GRID], "attacked": [1.0], "control_images": 9, "frontier": [0, 1], "frontier_images": 2},
     "evaluate": {"images": 5, "images_each": 2, "controls": 18, "shown": 2}
     | {"attacks": {"attack": None, "weaker": None, "grid": GRID, "ascent": ASCENT, "anywhere": {"kind": "random-inputs", "inputs": 7}}},
     "runtime": {"threads": 1},
@@ -132,11 +132,16 @@ def test_the_report_is_that_of_pictures(place: Path) -> None:
     assert all(images.shape[-2:] == (28, 28) for images in pictures.values())
 
 
-def test_rounds_and_search_attack_by_grids_as_well(place: Path) -> None:
-    learned, _ = read_tensors(place / "outputs/3/learned.safetensors")
-    assert learned["3"].shape == (1, 4)
+def test_rounds_and_the_choice_attack_by_grids_as_well(place: Path) -> None:
+    findings, _ = read_tensors(place / "outputs/3/findings.safetensors")
+    hardening = read_json(place / "outputs/3/hardening.json")
+    assert hardening["teacher"] == 1.5
+    assert hardening["looks"] == []  # the teacher was given
+    assert list(findings) == [one["name"] for one in hardening["rounds"][0]["found"]]
+    assert all(cond.shape == (1, 4) for cond in findings.values())
     tested = read_json(place / "outputs/3/strength.json")["tested"]
-    assert any("/learned/" in name for one in tested for name in one["counts"])
+    assert [one["alpha"] for one in tested] == [1.5, 0.75]
+    assert all(any("/attack/" in name for name in one["counts"]) for one in tested)
 
 
 STALE: dict[
@@ -145,7 +150,7 @@ STALE: dict[
     "nothing": ({}, []),
     "seed": (
         {"seed": 1},
-        ["make_images", "finetune", "build_vector", "invert", "repair", "search_strength", "evaluate"],
+        ["make_images", "finetune", "build_vector", "invert", "harden", "choose_strength", "evaluate"],
     ),
     "evaluate": ({"evaluate": {"controls": 9}}, ["evaluate"]),
     "finetune": ({"finetune": {"lr": 2e-3}}, ["finetune"]),
@@ -169,7 +174,7 @@ def test_another_digit_has_a_folder_of_its_own(place: Path) -> None:
 
 @pytest.mark.parametrize("eraser", ["esd", "resteer"])
 def test_other_erasers_make_vectors_of_digits(place: Path, eraser: str) -> None:
-    given = params(eraser={"kind": eraser, "steps": 2, "batch": 2, "lr": 1e-3}, repair={"steps": 0})
+    given = params(eraser={"kind": eraser, "steps": 2, "batch": 2, "lr": 1e-3}, harden={"max_rounds": 0})
     for step in chosen(given)[:3]:
         step.execute(given)
     vector = TaskVector.load(place / "outputs/3/vector.safetensors")

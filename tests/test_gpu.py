@@ -16,7 +16,6 @@ OTHERWISE: list[dict[str, Any]] = [
     {"invert": {"space": "states"}},
     {
         "concepts": ["bomb", "skull"],
-        "name": "bomb+skull",
         "finetune": {"joint": False, "copies": 2},
     },
     {"build_vector": {"weighting": "activations"}, "finetune": {"weight_decay": 1.0}},

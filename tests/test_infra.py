@@ -1,10 +1,7 @@
 """Deployment files: they parse, agree with the code and each other, open nothing to the network and hold no secret."""
 
-import asyncio
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +11,7 @@ import yaml
 from servers import dry_make
 
 from flows import serve
-from flows._params import read
+from flows._form import params_of
 from tasks._guard import origins, own_names
 from tverase.config import Params
 
@@ -36,15 +33,6 @@ def example() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def as_deployed(name: str) -> dict[str, Any]:
-    """A deployment's parameters after Prefect's own steps and templates."""
-    from prefect.deployments.steps.core import run_steps
-    from prefect.utilities.templating import apply_values
-
-    found = asyncio.run(run_steps(PREFECT["build"], print_function=lambda *_, **__: None))
-    return dict(apply_values(DEPLOYMENTS[name]["parameters"], found))
-
-
 def test_deployments_are_the_two_promised() -> None:
     assert set(DEPLOYMENTS) == {"nightly", "on-demand"}
     assert DEPLOYMENTS["on-demand"]["schedules"] == []
@@ -52,15 +40,17 @@ def test_deployments_are_the_two_promised() -> None:
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
-def test_deployment_starts_the_flow(name: str) -> None:
+def test_deployment_starts_the_flow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect import Flow
 
     path, _, function = DEPLOYMENTS[name]["entrypoint"].partition(":")
     assert (ROOT / path).is_file()
     flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), function)
     assert isinstance(flow, Flow)
-    given = flow.validate_parameters(as_deployed(name))
-    assert given["params"] == Params.load(ROOT / "params.yaml")  # nothing from the defaults in its place
+    monkeypatch.chdir(ROOT)
+    given = flow.validate_parameters(DEPLOYMENTS[name]["parameters"])
+    assert DEPLOYMENTS[name]["enforce_parameter_schema"]
+    assert params_of(given) == Params.load(ROOT / "params.yaml")  # nothing from the defaults in its place
     assert DEPLOYMENTS[name]["work_pool"]["name"] in (ROOT / "infra" / "deploy").read_text()
 
 
@@ -84,21 +74,6 @@ def test_nightly_is_at_two(prefect_server: None) -> None:
         ).json()
     assert len(runs) == 3
     assert {run["expected_start_time"][11:16] for run in runs} == {"02:00"}
-
-
-def test_parameters_of_one_run_are_printed() -> None:
-    changed = read(("concepts=slot machine", "finetune.steps=7"))["params"]
-    assert changed["name"] == "slot-machine"
-    base = Params.load(ROOT / "params.yaml", ("concepts=slot machine", "finetune.steps=7"))
-    assert Params.parse(changed) == base
-
-
-def test_impossible_parameters_are_one_sentence() -> None:
-    command = [sys.executable, "-m", "flows._params", "finetune.stps=1"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stdout) == (2, "")
-    assert "did you mean 'steps'" in run.stderr
-    assert run.stderr.count("\n") == 1
 
 
 def test_make_serves_on_loopback() -> None:

@@ -38,7 +38,7 @@ def test_a_pipeline_that_loads_them_says_what_our_space_says(
 ) -> None:
     """All of them at once, of an object, of one of two words and of a style."""
     monkeypatch.chdir(tmp_path)
-    content = small_run | {"name": "bomb+slot-machine+noto", "concepts": CONCEPTS}
+    content = small_run | {"concepts": CONCEPTS}
     params = Params.parse(content | {"invert": small_run["invert"] | {"tokens": tokens}})
     MAKE_IMAGES.execute(params)
     STEP.execute(params)

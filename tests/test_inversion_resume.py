@@ -177,7 +177,7 @@ def test_a_slope_that_is_no_number_is_seen_before_the_step() -> None:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_run: dict[str, Any]) -> Params:
     """Two concepts with their images, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    content = small_run | {"name": "bomb+owl", "concepts": ["bomb", "owl"]}
+    content = small_run | {"concepts": ["bomb", "owl"]}
     params = Params.parse(content | {"invert": small_run["invert"] | {"steps": 3, "accept": 1, "restarts": 1}})
     MAKE_IMAGES.execute(params)
     return params

@@ -145,7 +145,7 @@ def erased(prefect_server: None, site: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(site)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{site}/mlflow.db")
-        return erase_concept(Params.load(Path("params.yaml"), QUICK))
+        return erase_concept(overrides=list(QUICK))
 
 
 def test_all_five_do_the_whole_job(erased: dict[str, Any], here: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_stable_diffusion_of_another_shape_is_one_yaml(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     model = open_model("model")
     assert (model.null.shape[1], model.sampler(3).__class__.__name__) == (77, "PNDMScheduler")
-    result = erase_concept(Params.load(Path(path.name), ["runtime.threads=1"]))
+    result = erase_concept(params_file=path.name, overrides=["runtime.threads=1"])
     assert result["verdict"]["outcome"] == "untested", result["verdict"]
     page = Path(result["report"]).read_text(encoding="utf-8")
     assert "lights:score/" in page

@@ -1,5 +1,6 @@
 """A step beside others: the same files are not made twice at once, and a kill leaves nothing half-written."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from toy_step import PARAMS, STEP, prepare, write
 
 from tasks._job import Job
+from tasks._locks import locked, run_lock
 from tasks._record import Record
 from tasks._step import Step
 from tverase.config import Params
@@ -27,10 +29,12 @@ def params() -> Params:
     return PARAMS
 
 
-def beside(step: Step, params: Params, other: Params, patience: float) -> tuple[bool, Record, Record]:
-    """Run `step` and, from inside it, the same for `other`: whether that had to wait, and both records."""
+def beside(
+    step: Step, params: Params, other: Params, patience: float, second: Step | None = None
+) -> tuple[bool, Record, Record]:
+    """Run `step` and, from inside it, the same (or `second`) for `other`: whether that had to wait, and both records."""
     records: list[Record] = []
-    thread = threading.Thread(target=lambda: records.append(step.execute(other)))
+    thread = threading.Thread(target=lambda: records.append((second or step).execute(other)))
     waited = []
 
     def run(job: Job) -> None:
@@ -40,9 +44,9 @@ def beside(step: Step, params: Params, other: Params, patience: float) -> tuple[
         write(job)
 
     run.__module__ = write.__module__  # the same source, as of one step
-    first = replace(step, run=run).execute(params)
+    done = replace(step, run=run).execute(params)
     thread.join()
-    return waited[0], first, records[0]
+    return waited[0], done, records[0]
 
 
 @pytest.mark.parametrize(("shipped", "concept"), [(None, "bomb"), (Path("records/toy.json"), "skull")])
@@ -54,6 +58,33 @@ def test_the_same_files_are_not_made_twice_at_once(
     waited, first, second = beside(step, params, other, patience=0.5)
     assert waited
     assert (first.reused, second.reused) == (False, True)
+
+
+def test_two_steps_of_one_run_do_not_mix_their_parameters(place: Path, params: Params) -> None:
+    """The second run waits for the step of the first one, also at another step."""
+    other = replace(STEP, name="other", outputs=lambda p: {"made": p.out / "x", "folder": p.out / "y"})
+    waited, *_ = beside(STEP, params, Params.parse({"finetune": {"steps": 6}}), patience=0.5, second=other)
+    assert waited
+
+
+def test_a_whole_run_is_locked_and_who_waits_is_told(place: Path, params: Params) -> None:
+    said, after = [], []
+    path = run_lock(params.name)
+
+    def second() -> None:
+        with locked(path, "erase of outputs/bomb", said.append):
+            after.append("the second run")
+
+    thread = threading.Thread(target=second)
+    with locked(path, "erase of outputs/bomb"):
+        thread.start()
+        thread.join(0.5)
+        STEP.execute(params)  # the run's own step does not wait for the run
+        after.append("the first run")
+    thread.join()
+    assert after == ["the first run", "the second run"]
+    assert len(said) == 1
+    assert said[0].startswith(f"erase of outputs/bomb: waiting for process {os.getpid()}, which runs erase of outputs/")
 
 
 def test_runs_of_two_concepts_do_not_wait_for_each_other(place: Path, params: Params) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -21,7 +21,7 @@ def show(step: str) -> Iterator[Tell]:
         with _bars(step) as tell:
             yield tell
     else:
-        yield _lines(step)
+        yield lines(step, _on_stderr)
 
 
 def _notebook() -> Any:
@@ -70,14 +70,19 @@ def _bars(step: str) -> Iterator[Tell]:
         yield tell
 
 
-def _lines(step: str) -> Tell:
-    last = [time.monotonic()]
+def lines(step: str, say: Callable[[str], object]) -> Tell:
+    """A `tell` that says how far `step` is, every `PLAIN_EVERY` seconds."""
+    last = time.monotonic()
 
     def tell(progress: Progress) -> None:
-        now = time.monotonic()
-        if now - last[0] >= PLAIN_EVERY:
-            last[0] = now
-            sys.stderr.write(f"{step}: {progress.what} {progress.done}/{progress.total} {progress.note}\n")
-            sys.stderr.flush()
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_EVERY:
+            last = time.monotonic()
+            say(f"{step}: {progress.what} {progress.done}/{progress.total} {progress.note}".rstrip())
 
     return tell
+
+
+def _on_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

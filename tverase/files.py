@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor
 from .errors import ModelError, StorageError
 
 ASIDE = ".part"
+SETTLED = 2_000_000_000  # nanoseconds: a file that is older than this and changes gets another time on any file system
 
 
 @contextmanager
@@ -146,11 +149,22 @@ def dropped(path: Path, error: Exception) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, or of a folder: of its sorted relative names and their sha256, hidden files left out."""
+    """The sha256 of a file, or of a folder: of its sorted relative names and their sha256, hidden files left out.
+
+    A process reads a file once, as long as its inode, size and times stay what they are.
+    """
     if path.is_dir():
         digest = hashlib.sha256()
         for item in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
             digest.update(os.fsencode(f"{item.relative_to(path).as_posix()}\0{sha256(item)}\n"))
         return digest.hexdigest()
+    status = path.stat()
+    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    settled = time.time_ns() - max(stamp[-2:]) > SETTLED
+    return (_file_digest if settled else _file_digest.__wrapped__)(path, stamp)
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: Path, _: tuple[int, ...]) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
