@@ -169,15 +169,9 @@ def test_concepts_that_are_no_list_of_concepts(concepts: object) -> None:
     assert "concept" in mistake({"concepts": concepts})
 
 
-<<<<<<< HEAD
-def test_the_name_follows_from_the_concepts_and_is_never_given() -> None:
-    assert Params.parse({"concepts": ["slot machine", "bomb"]}).out == Path("outputs/slot-machine+bomb")
-    assert "name is not a parameter" in mistake({"name": "bomb", "concepts": ["bomb"]})
-=======
 def test_the_name_follows_from_the_concepts() -> None:
     assert Params.parse({"concepts": ["slot machine", "bomb"]}).out.name == "slot-machine+bomb"
     assert "name is not a parameter, because it follows from the concepts" in mistake({"name": "bomb"})
->>>>>>> 237adce72a4ad54b4301ae2281fe02eb27b1be79
 
 
 def test_overrides(tmp_path: Path) -> None:

@@ -206,9 +206,13 @@ def test_a_run_makes_only_its_own_model() -> None:
 
 
 def test_a_step_takes_a_file_of_parameters() -> None:
-    assert arguments(["seed=1"]) == (Path("params.yaml"), ["seed=1"])
-    assert arguments(["--params", "params/digits.yaml", "seed=1"]) == (Path("params/digits.yaml"), ["seed=1"])
-    with pytest.raises(ConfigError, match="--params needs a file"):
+    for words, file in (
+        (["seed=1"], "params.yaml"),
+        (["--params", "params/digits.yaml", "seed=1"], "params/digits.yaml"),
+    ):
+        given = arguments(words)
+        assert (given.params, given.out, given.overrides) == (Path(file), None, ["seed=1"])
+    with pytest.raises(ConfigError, match="--params: expected one argument"):
         arguments(["--params"])
 
 
