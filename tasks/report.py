@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from tverase.errors import DataError
 from tverase.files import read_json, read_tensors, write_json
+from tverase.report.about import judge_facts, versions
 from tverase.report.facts import Facts
 from tverase.report.html import write_report
 from tverase.report.pictures import write_sheets
@@ -25,7 +23,6 @@ from ._step import Step
 if TYPE_CHECKING:
     from tverase.config import Params
 
-PACKAGES = ("tverase", "torch", "diffusers", "transformers", "prefect", "dvc", "mlflow")
 REPORTED = (
     "make_images",
     "finetune",
@@ -86,35 +83,12 @@ def gather(inputs: Mapping[str, Path]) -> Facts:
     )
 
 
-def judge_facts(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Version, accuracy and threshold of each judge, and the disagreement of each panel; a single judge is called `judge`."""
-    parts = about.get("judges") or ({"judge": about} if about else {})
-    found = {}
-    for name, one in parts.items():
-        more = {"disagreement": one["disagreement"]} if "disagreement" in one else {}
-        found[name] = {"version": one["name"], "accuracy": one["accuracy"], "threshold": one["threshold"], **more}
-        found |= {f"{name}, {each['name']}": judge_facts(each)["judge"] for each in one.get("members", ())}
-    return found
-
-
 def params_of(records: Any) -> dict[str, Any]:
     """The parameters that the recorded steps were run with; a concept by its name."""
     found: dict[str, Any] = {}
     for record in records:
         found |= record.params
     return {**found, "concepts": [concept["name"] for concept in found.get("concepts", ())]}
-
-
-def versions() -> dict[str, str]:
-    """What computed it: packages, and the number of threads."""
-    return {name: _version(name) for name in PACKAGES} | {"threads": str(torch.get_num_threads())}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 STEP = Step(
