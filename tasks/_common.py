@@ -44,7 +44,7 @@ def context_of(job: Job) -> Context:
         tuple(params.concept_list),
         judge_of(job),
         params.sampling,
-        params.invert,
+        getattr(params, "invert", Invert()),  # a step that searches no embeddings declares none
         params.seed,
         job.tell,
     )
