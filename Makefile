@@ -30,7 +30,7 @@ check: setup  ## lint, format, types, import rules
 	$(BIN)/python -c "import prefect.server.api.server"
 
 test: setup  ## the default tests, a few minutes
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup  ## the real main job against its goals, about ten minutes
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
