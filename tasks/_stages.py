@@ -78,7 +78,8 @@ def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path, r
     place = "" if step.shipped else f" --out '{_out(params)}'"
     stage: dict[str, Any] = {"cmd": f"python -m {step.module}{named}{place}", "deps": sorted(set(code)) + inputs}
     named_model = ["model"] if absent and "model" in step.inputs(params) else []
-    if sections := [name for name in (*named_model, *step.sections) if _given(name, content)]:
+    presets = [] if step.shipped else ["recipe", "effort"]  # they decide what the sections leave out
+    if sections := [name for name in (*named_model, *presets, *step.sections) if _given(name, content)]:
         stage["params"] = sections if path == MAIN else [{path.as_posix(): sections}]
     outputs = step.outputs(params)
     # A file in git is not cached. Nothing is deleted before the step has looked at it: unchanged outputs are kept.
