@@ -7,16 +7,25 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import boto3
+import pytest
 from botocore.exceptions import ClientError
 
 from tests.servers import free_port, running, wait_for
+from tverase import s3
+from tverase.errors import TveraseError
+from tverase.files import sha256
+from tverase.s3 import S3Store
+from tverase.storage import open_store
 
 KEY, SECRET, BUCKET = "tverase-test-key", "wJalrXUtnFEMI/K7MDENG", "tverase"
+MIB = 1 << 20
 WEED = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
 
 
@@ -131,3 +140,65 @@ def refusal(status: int, code: str) -> bytes:
         len(body),
         body,
     )
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as port:
+        yield port
+
+
+@pytest.fixture
+def proxy(port: int) -> Iterator[Proxy]:
+    proxy = Proxy(port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The keys of the server and nothing of this machine's; small parts and short waits."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_MAX_ATTEMPTS", "TVERASE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(s3, "PART", 5 * MIB)
+    monkeypatch.setattr(s3, "WAIT", 20.0)
+    monkeypatch.setattr(s3, "ATTEMPTS", 3)
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The test's own prefix, through the server at a port."""
+
+    def opened(port: int) -> S3Store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
+        store = open_store(f"s3://{BUCKET}/{tmp_path.name}")
+        assert isinstance(store, S3Store)
+        return store
+
+    return opened
+
+
+def written(path: Path, size: int, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(random.Random(f"{path}{seed}").randbytes(size))
+    return path
+
+
+def exists(store: S3Store, path: Path) -> bool:
+    digest = sha256(path)
+    return store._present(f"objects/{digest[:2]}/{digest}", digest, path.stat().st_size)
+
+
+def sentence(error: pytest.ExceptionInfo[TveraseError]) -> str:
+    """The message: one sentence, and no secret in it or in the traceback behind it."""
+    text = str(error.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert SECRET not in "".join(traceback.format_exception(error.value))
+    return text
