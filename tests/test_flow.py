@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flows import cli
 from flows.erase import erase_concept
-from tasks import erase, make_images, search_strength
+from tasks import choose_strength, erase, make_images
 from tasks._all import MAKE_THE_MODEL, STEPS
 from tasks._stages import pipeline
 from tasks._tracking import configure
@@ -24,7 +24,7 @@ from tverase.errors import Infeasible
 from tverase.files import sha256
 
 ROOT = Path(__file__).parents[1]
-BEHIND = ["select", "repair", "search_strength", "erase", "evaluate", "report"]
+BEHIND = ["select", "harden", "choose_strength", "erase", "evaluate", "report"]
 MINE = [step for step in STEPS if step.name not in MAKE_THE_MODEL]
 
 
@@ -97,9 +97,11 @@ def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> 
     assert 0 <= metrics["control"]["erased"] <= 1
     assert set(metrics["defences"]) == {"rounded-4"}
     assert "Outer defences, apart" in page
-    looked = json.loads((params.out / "strength.json").read_text())["looked"]
-    assert looked[0]["alpha"] == params.repair.alphas[0]  # the repair tried it, and says what it saw
-    assert set(looked[0]["tuned"]) > {"bomb: a bomb"}
+    hardening = json.loads((params.out / "hardening.json").read_text())
+    assert hardening["looks"][0]["alpha"] == hardening["teacher"] == params.harden.teachers[0]
+    assert set(hardening["looks"][0]["tuned"]) > {"bomb: a bomb"}
+    strength = json.loads((params.out / "strength.json").read_text())
+    assert strength["tested"][0]["alpha"] == min(hardening["teacher"], params.choose_strength.alpha_max)
 
 
 @pytest.mark.usefixtures("params")
@@ -164,7 +166,7 @@ def test_one_parameter_changes_what_stands_behind_it(erased: dict[str, Any], par
         ([], []),
         (["finetune.steps=3"], ["finetune", "build_vector", *BEHIND]),
         (["invert.steps=3"], ["invert", *BEHIND]),
-        (["repair.steps=3"], BEHIND[1:]),
+        (["harden.steps=3"], BEHIND[1:]),
         (["runtime.threads=2"], []),
     ],
 )
@@ -188,12 +190,12 @@ def test_no_strength_is_an_answer_and_nothing_is_erased(
 ) -> None:
     shutil.copytree(params.out, tmp_path / params.out, ignore=shutil.ignore_patterns("erased", "tau*", "strength*"))
     monkeypatch.chdir(tmp_path)
-    strict = params.model_copy(update={"search_strength": params.search_strength.model_copy(update={"epsilon": 1e-3})})
-    search_strength.STEP.execute(strict)
+    strict = params.model_copy(update={"choose_strength": params.choose_strength.model_copy(update={"epsilon": 1e-3})})
+    choose_strength.STEP.execute(strict)
     answer = json.loads((params.out / "strength.json").read_text())
     assert not answer["feasible"]
     assert answer["frontier"]
-    with pytest.raises(Infeasible, match=r"search_strength\.epsilon") as caught:
+    with pytest.raises(Infeasible, match=r"choose_strength\.epsilon") as caught:
         erase.STEP.execute(strict)
     assert caught.value.exit_code == 10
     assert not (params.out / "erased").exists()

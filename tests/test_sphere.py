@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from witness import SeesAll
 
+from tverase.context import Context
 from tverase.errors import ConfigError
-from tverase.held import held
+from tverase.hardening.forget import forget_inputs
 from tverase.inversion.diverse import Invert
 from tverase.models.digits import Digits
 from tverase.rng import generator
+from tverase.sampling import Sampling
 from tverase.spaces import cone
 from tverase.spaces.sphere import Sphere, grid, nearest, one_sided_grid, spread_codes
 from tverase.world.digit_concepts import digit_concept
@@ -148,14 +151,14 @@ def test_digits_that_there_are_not(name: str) -> None:
         Sphere(spread_codes(10, 4, steps=1)).anchor(name)
 
 
-def test_what_a_repair_holds_of_a_digit_is_everywhere(digits: Digits) -> None:
+def test_the_forget_set_of_a_digit_is_everywhere(digits: Digits) -> None:
     """Its own code, the embeddings that were found, directions on its side, and directions all over the sphere."""
-    found, how = digits.space().anywhere(2, generator(0, "tests/sphere/found")), Invert(template="{}")
-    rows = held(digits, digit_concept(3), found, how, 1000, generator(0, "tests/sphere/held"))
-    own, learned, near, anywhere = rows.split(1000)
+    found, three = digits.space().anywhere(2, generator(0, "tests/sphere/found")), digit_concept(3)
+    context = Context(digits, (three,), SeesAll(), Sampling(steps=1), Invert(template="{}"))
+    own, points, near, anywhere = forget_inputs(context, three, found, 1000).split(1000)
     code = digits.codes[3]
     assert torch.allclose(own, code.expand(1000, -1))
-    assert {tuple(row) for row in learned.round(decimals=4).tolist()} == {
+    assert {tuple(row) for row in points.round(decimals=4).tolist()} == {
         tuple(r) for r in found.round(decimals=4).tolist()
     }
     assert 0.19 < (near @ code).min() < 0.25
