@@ -165,6 +165,20 @@ def test_a_result_is_shared_by_its_key(store: FolderStore, tmp_path: Path) -> No
     assert _shared.restore("select", record.key, to, finals, tmp_path / "scratch", strict=True) is None
 
 
+@pytest.mark.parametrize("wrong", [{"key": "cd34"}, {"outputs": {"vector": "0" * 64}}])
+def test_a_result_that_is_not_what_its_record_says_is_left(
+    store: FolderStore, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    outputs, record = a_result(Path("outputs/bomb"))
+    told = {"outputs": {"vector": sha256(outputs["vector"])}, **wrong}
+    a_record("select", **told).write(tmp_path / "record.json")
+    files = {"record.json": tmp_path / "record.json", "outputs/vector": outputs["vector"]}
+    store.put_ref(f"steps/select/{record.key}", store.put_files(files))
+    to = {"vector": tmp_path / "vector"}
+    assert _shared.restore("select", record.key, to, to, tmp_path / "scratch") is None
+    assert not to["vector"].exists()
+
+
 def test_without_the_variable_nothing_is_shared(
     store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
