@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tverase.concepts.resolve import resolve
+from tverase.config import Params
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "infra" / "README.md"]
@@ -47,3 +49,16 @@ def test_the_concept_file_of_the_readme_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "van-gogh.yaml"
     path.write_text(block)
     assert resolve(str(path)).concepts[0].label == "van gogh painting"
+
+
+def test_choosing_the_strength_names_the_images_and_shares_of_the_settings() -> None:
+    text = text_of(ROOT / "docs" / "choosing-strength.md")
+    rows = re.findall(r"^\| 2\. .*? \| (.*?) \| (\d+) to (\d+) images .*? (none|one recovery) is allowed", text, re.M)
+    assert len(rows) == 3
+    for given, needed, most, allowed in rows:
+        settings = Params.parse({} if given == "nothing" else yaml.safe_load(given.strip("`"))).choose_strength
+        assert (settings.needed, settings.most) == (int(needed), int(most))
+        assert settings.lost(1 if allowed == "none" else 2)
+        assert not settings.lost(0 if allowed == "none" else 1)
+    shares = ", ".join(f"{100 * share:g}%" for share in Params().choose_strength.shares)
+    assert shares.replace("%, 50%", "% and 50%") + " of the teacher strength" in text
