@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State
+from prefect.task_engine import TaskRunTimeoutError
 
 from tverase.bars import lines, show
 from tverase.config import Params
@@ -48,7 +49,7 @@ class ContentPolicy(CachePolicy):
 def heals(task: Any, _: Any, state: State[Any]) -> bool:
     """Whether trying again may help: only if a network, a server or a shared disk did not answer."""
     first = state.result(raise_on_failure=False)
-    error: Any = first
+    error: Any = None if isinstance(first, TaskRunTimeoutError) else first  # more time may help, and not a second try
     while isinstance(error, BaseException):
         away = type(error).__module__.partition(".")[0] in REMOTE and "Connect" in type(error).__name__
         if away or isinstance(error, NetworkError | ConnectionError | TimeoutError):
