@@ -9,15 +9,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from witness import SeesAll
 
-from tasks import build_vector, erase, evaluate, finetune, invert, make_images, repair, search_strength, select
-from tverase.attacks.base import Target, owning
+from tasks import build_vector, choose_strength, erase, evaluate, finetune, harden, invert, make_images, select
+from tverase.attacks.base import Finding, Target, owning
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
 from tverase.concepts import Concept
 from tverase.config import Params
+from tverase.context import Context
 from tverase.errors import ConfigError
 from tverase.files import read_json
-from tverase.held import REACH, STRETCH, held, in_templates, kept, of_many_lengths
+from tverase.hardening.forget import REACH, STRETCH, forget_inputs, varied
+from tverase.hardening.settings import Harden
 from tverase.inversion.diverse import Invert, Round, search
 from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import InversionSet
@@ -26,6 +29,7 @@ from tverase.models.digits import Digits
 from tverase.models.folder import open_model
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
+from tverase.sampling import Sampling
 from tverase.spaces.cone import cosine
 from tverase.spaces.states import StateSpace
 from tverase.spaces.tokens import TokenSpace
@@ -42,13 +46,14 @@ def bomb() -> Concept:
     return concept("bomb", vocabulary())
 
 
-def learned(
-    model: TextToImage, bomb: Concept, latents: Tensor, settings: Invert, attack: ConceptInversion, rng: torch.Generator
-) -> Tensor:
-    """What an attack finds against the model itself, as points of the space of the settings."""
-    found = list(attack.run(Target(model, model, bomb, rng, owning(latents), settings)))
-    assert all(one.point is not None for one in found)
-    return torch.stack([one.point for one in found if one.point is not None])
+def context_of(model: TextToImage, bomb: Concept, how: dict[str, Any]) -> Context:
+    return Context(model, (bomb,), SeesAll(), Sampling(steps=1), Invert(**how))
+
+
+def attacked(context: Context, latents: Tensor, attack: ConceptInversion, rng: torch.Generator) -> list[Finding]:
+    """What an attack finds against the model itself."""
+    (of,) = context.concepts
+    return list(attack.run(Target(context.model, context.model, of, rng, owning(latents), context.invert)))
 
 
 @pytest.fixture(scope="module")
@@ -171,42 +176,45 @@ def test_one_place_decides_what_a_point_means(pico: TextToImage, bomb: Concept) 
 
 
 @pytest.mark.parametrize("how", SPACES, ids=str)
-def test_what_a_repair_holds(pico: TextToImage, bomb: Concept, latents: Tensor, how: dict[str, Any]) -> None:
-    settings, count = Invert(**how), 5
-    space = space_of(pico, bomb, settings)
-    points = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/held"))
-    places = in_templates(pico, bomb, points, settings)
-    assert torch.equal(places[: len(points)], space.cond(points))
-    assert len(places) == len(points) * (1 if "space" in how else len(bomb.templates))
-    kinds = held(pico, bomb, points, settings, count, generator(0, "tests/spaces/held"))
-    assert kinds.shape == (3 * count, *pico.null.shape[1:])
-    attack = ConceptInversion(words=2, steps=1, batch=1)
-    rng = generator(0, "tests/spaces/relearned")
-    points = learned(pico, bomb, latents, settings, attack, rng)
-    found = of_many_lengths(pico, bomb, points, settings, count, rng)
-    assert found.shape == (count, *pico.null.shape[1:])
-
-
-@pytest.mark.parametrize(("as_learned", "own"), [(0.0, 0), (0.5, 3), (1.0, 6)])
-@pytest.mark.parametrize("how", SPACES, ids=str)
-def test_a_share_of_what_is_held_is_just_as_it_was_learned(
-    pico: TextToImage, bomb: Concept, how: dict[str, Any], as_learned: float, own: int
+def test_the_forget_set_and_findings_in_every_space(
+    pico: TextToImage, bomb: Concept, latents: Tensor, how: dict[str, Any]
 ) -> None:
-    settings = Invert(**how)
-    space = space_of(pico, bomb, settings)
-    points = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/kept"))
-    found = kept(pico, bomb, points, settings, 6, generator(0, "tests/spaces/kept"), as_learned)
+    context, count = context_of(pico, bomb, how), len(BINS) * len(bomb.templates)
+    space = space_of(pico, bomb, context.invert)
+    points = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/forget"))
+    rows = forget_inputs(context, bomb, points, count)
+    assert rows.shape == (3 * count, *pico.null.shape[1:])
+    assert torch.equal(rows[count : count + len(points)], space.cond(points))
+    places = len(points) * (1 if "space" in how else len(bomb.templates))
+    assert len(torch.unique(rows[count : 2 * count].flatten(1), dim=0)) == places
+    rng = generator(0, "tests/spaces/varied")
+    found = attacked(context, latents, ConceptInversion(words=2, steps=1, batch=1), rng)
+    assert all(one.point is not None for one in found)
+    more = varied(context, [(bomb, one) for one in found], Harden(inputs=count), rng)
+    assert more.shape == (count, *pico.null.shape[1:])
+
+
+@pytest.mark.parametrize(("as_found", "own"), [(0.0, 0), (0.5, 3), (1.0, 6)])
+@pytest.mark.parametrize("how", SPACES, ids=str)
+def test_a_share_of_the_findings_stays_as_it_is(
+    pico: TextToImage, bomb: Concept, how: dict[str, Any], as_found: float, own: int
+) -> None:
+    context = context_of(pico, bomb, how)
+    space = space_of(pico, bomb, context.invert)
+    points = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/varied"))
+    found = [(bomb, Finding(str(i), space.cond(point[None]), point=point)) for i, point in enumerate(points)]
+    rows = varied(context, found, Harden(inputs=6, as_found=as_found), generator(0, "tests/spaces/varied"))
     just = space.cond(points)
-    same = [any(torch.allclose(row, word, atol=1e-5) for word in just) for row in found]
-    assert len(found) == 6
+    same = [any(torch.allclose(row, point, atol=1e-5) for point in just) for row in rows]
+    assert len(rows) == 6
     assert same[6 - own :] == [True] * own
     assert any(same[: 6 - own]) == ("space" in how and own < 6)  # words are of other lengths, in other templates
 
 
-def test_what_a_repair_holds_is_of_many_lengths(
+def test_the_forget_set_is_of_many_lengths(
     pico: TextToImage, bomb: Concept, latents: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attack that goes on for longer ends with longer words, so these are held as well, each in many templates."""
+    """An attack that goes on for longer ends with longer embeddings, so these are in it as well, each in many templates."""
     seen: list[Tensor] = []
     cond = TokenSpace.cond
 
@@ -215,18 +223,19 @@ def test_what_a_repair_holds_is_of_many_lengths(
         return cond(self, points)
 
     monkeypatch.setattr(TokenSpace, "cond", watched)
+    context = context_of(pico, bomb, {})
     space, none = space_of(pico, bomb, Invert()), torch.zeros(0)
-    held(pico, bomb, none, Invert(), 64, generator(0, "tests/spaces/lengths"))
-    usual = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/held")).norm(dim=1)[0]
+    forget_inputs(context, bomb, none, 64)
+    usual = space.start(space.anchor("bomb"), *BINS.T, generator(0, "tests/spaces/forget")).norm(dim=1)[0]
     lengths = seen[-1].norm(dim=1) / usual
     assert 0.999 < lengths.min() < 1.5
     assert 8 < lengths.max() < REACH * 1.001
 
     attack, places = ConceptInversion(words=3, steps=1, batch=1), len(bomb.templates)
-    rng = generator(0, "tests/spaces/lengths")
-    points = learned(pico, bomb, latents, Invert(), attack, rng)
-    found = of_many_lengths(pico, bomb, points, Invert(), 5 * places, rng)
-    assert len(found) == 5 * places
+    found = attacked(context, latents, attack, generator(0, "tests/spaces/lengths"))
+    settings = Harden(inputs=5 * places, as_found=0)
+    rows = varied(context, [(bomb, one) for one in found], settings, generator(0, "tests/spaces/lengths"))
+    assert len(rows) == 5 * places
     held_now = torch.stack(seen[-places:])
     *_, last = concept_inversion(pico, space, "bomb", latents, attack, generator(0, "tests/spaces/lengths"))
     alike = torch.nn.functional.cosine_similarity(held_now[:, :, None], last.points.detach()[None, None], dim=-1)
@@ -235,7 +244,7 @@ def test_what_a_repair_holds_is_of_many_lengths(
     low, high = STRETCH
     assert low * 0.999 < shares.min() < 0.9
     assert 1.5 < shares.max() < high * 1.001
-    assert all(len(set(word.tolist())) == 3 for word in alike.argmax(-1))
+    assert all(len(set(one.tolist())) == 3 for one in alike.argmax(-1))
 
 
 @pytest.mark.parametrize(("settings", "why"), [
@@ -256,7 +265,7 @@ def test_digits_have_one_code_and_no_words(digits: Digits) -> None:
 
 @pytest.mark.parametrize("states", [False, True])
 def test_a_space_without_an_end_is_nowhere_covered(pico: TextToImage, states: bool) -> None:
-    """So that nothing is drawn for it, and what is held of a text model is what it was."""
+    """So that nothing is drawn for it, and a text model has no such inputs in its forget set."""
     space = StateSpace(pico) if states else pico.space("a {}", 2)
     rng = generator(0, "tests/spaces/anywhere")
     before = rng.get_state()
@@ -279,7 +288,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, small_run: dict[str, Any]) -
 def test_all_steps_take_the_points_as_they_are(begun: dict[str, Any], how: dict[str, Any]) -> None:
     """The last finds nothing in any bin, which is a result and no error."""
     params = Params.parse(begun | {"invert": begun["invert"] | how})
-    for step in (invert, select, repair, search_strength, erase, evaluate):
+    for step in (invert, select, harden, choose_strength, erase, evaluate):
         assert not step.STEP.execute(params).reused
     sets = [InversionSet.load(params.out / "inversions" / f"{role}.safetensors") for role in ("tune", "report")]
     index = read_json(params.out / "inversions" / "index.json")
