@@ -98,9 +98,8 @@ class Store(ABC):
             found = {str(k): (str(v["sha256"]), int(v["size"])) for k, v in json.loads(text)["files"].items()}
         except (ValueError, TypeError, KeyError, AttributeError):
             found = {}
-        paths = [PurePosixPath(name) for name in found if "\0" not in name]
-        inside = [path for path in paths if not path.is_absolute() and ".." not in path.parts]
-        if len(inside) < len(found) or folder_digest({name: entry[0] for name, entry in found.items()}) != digest:
+        strange = [name for name in found if "\0" in name or name.startswith("/") or ".." in PurePosixPath(name).parts]
+        if strange or folder_digest({name: entry[0] for name, entry in found.items()}) != digest:
             raise StorageError(f"the list of folder {digest[:12]} in {self.place} is damaged; publish it again.")
         return found
 
