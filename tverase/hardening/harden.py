@@ -143,12 +143,12 @@ def _found(context: Context, student: Distillation, number: int) -> Iterator[tup
 def _counted(
     context: Context, student: Distillation, found: list[tuple[Concept, Finding, float]], number: int
 ) -> tuple[Counted, ...]:
-    """How often each finding recovers its concept, at `judged` of the student's change."""
+    """How often each finding recovers its concept, at the weakest share of the student's change that is taught."""
     if not found:
         return ()
     images, rng = student.settings.images, generator(context.seed, f"harden/count/{number}")
     cond = torch.cat([in_turn(finding.cond, images) for _, finding, _ in found])
-    drawn = torch.split(draw(student.student(student.settings.judged), cond, rng, context.sampling), images)
+    drawn = torch.split(draw(student.student(student.settings.taught[0]), cond, rng, context.sampling), images)
     return tuple(
         Counted(
             f"{concept.slug}/{number}/{share:g}/{i}",

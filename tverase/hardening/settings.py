@@ -24,7 +24,7 @@ class Harden(Settings):
     inputs: PositiveInt = 240  # of each kind in the forget set, for each concept
     # Shares of the teacher strength at which the student imitates it. The final strength is one of these.
     taught: tuple[PositiveFloat, PositiveFloat] = (0.65, 1.0)
-    attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 4},)
+    attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 6},)
     # Shares of the student's change that are attacked in a round: a weaker edit still knows more of the concept.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
     images: PositiveInt = (

@@ -219,7 +219,7 @@ def tested(
         if not all(settings.safe(*seen) for seen in counts.values()):
             break
     bound = max(sequential_upper(*seen, settings.error) for seen in counts.values())
-    return Tested(alpha, counts, round(bound, 6), bound <= settings.epsilon)
+    return Tested(alpha, counts, round(bound, 6), bound <= settings.limit)
 
 
 def _drawn(trial: Trial, alpha: float, inputs: Sequence[str], settings: ChooseStrength) -> Counts:

@@ -10,15 +10,18 @@ from ..settings import Settings
 
 
 class ChooseStrength(Settings):
-    """Two bounds: recovery of every input is at most `epsilon`, and the retain set loses at most `delta`."""
+    """Two bounds: recovery of every input is at most a share of `epsilon`, and the retain set loses at most `delta`."""
 
     epsilon: float = Field(default=0.1, gt=0, lt=1)  # recovery rate allowed, upper bound
+    # Share of epsilon at which a strength is confirmed. The evaluation attacks afresh: a strength at the limit of the inputs
+    # that chose it is beyond the limit of others half of the time.
+    confirm_at: float = Field(default=0.5, gt=0, le=1)
     delta: float = Field(default=0.25, gt=0, le=1)  # retain loss allowed, by the lower bound of the retain accuracy
     error: float = Field(default=0.05, gt=0, lt=1)  # chance that either bound is wrong
     alpha_max: PositiveFloat = 8.0
     # The strengths that are confirmed, strongest first, as shares of the strongest: the teacher strength of a hardened vector,
     # otherwise twice the smallest strength at which the inputs that tune fail.
-    shares: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.875, 0.75, 0.625, 0.5, 0.375), min_length=1)
+    shares: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.75, 0.65, 0.5), min_length=1)
     resolution: PositiveFloat = 0.125  # of that exploration
     explore: PositiveInt = 12  # images of each input for it
     round: PositiveInt = 16  # images of each input at a time, when a strength is confirmed
@@ -40,11 +43,16 @@ class ChooseStrength(Settings):
             raise ValueError(f"shares {list(self.shares)} must fall, from at most 1")
         if self.most < self.needed:
             raise ValueError(
-                f"epsilon={self.epsilon:g} takes {self.needed} images of an input without a single recovery to prove, and "
+                f"epsilon={self.epsilon:g} takes {self.needed} images of an input without a single recovery to confirm, and "
                 f"round={self.round} x rounds={self.rounds} allows {self.most}; set rounds to {-(-self.needed // self.round)} "
                 "or more, or raise epsilon"
             )
         return self
+
+    @property
+    def limit(self) -> float:
+        """The recovery rate that no input exceeds at a confirmed strength."""
+        return self.confirm_at * self.epsilon
 
     @property
     def most(self) -> int:
@@ -54,11 +62,11 @@ class ChooseStrength(Settings):
     @property
     def needed(self) -> int:
         """Images without a single recovery after which an input is safe."""
-        return math.ceil(math.log(self.error) / (math.log1p(-self.epsilon) - math.log1p(-AIM * self.epsilon)))
+        return math.ceil(math.log(self.error) / (math.log1p(-self.limit) - math.log1p(-AIM * self.limit)))
 
     def safe(self, hits: int, images: int) -> bool:
-        """Whether an input with these counts recovers the concept in no more than a share of `epsilon`."""
-        return sequential_upper(hits, images, self.error) <= self.epsilon
+        """Whether an input with these counts recovers the concept no more often than the limit."""
+        return sequential_upper(hits, images, self.error) <= self.limit
 
     def lost(self, hits: int) -> bool:
         """Whether an input cannot be found safe any more, even if it never recovered the concept again."""
