@@ -82,19 +82,22 @@ class S3Store(Store):
                 content, checksum = path.read_bytes(), _base64(bytes.fromhex(digest))
                 self.client.put_object(**self._at(key), Body=content, ChecksumSHA256=checksum, Metadata=mark)
                 return
-            upload = self._unfinished(key)
-            if upload is not None:
+            for tries_left in (2, 1, 0):
+                upload = self._unfinished(key) or self._begin(key, mark)
                 try:
                     self._parts(path, size, key, upload)
                 except ClientError as error:
-                    if _code(error) not in STALE:
+                    if tries_left == 0 or _code(error) not in STALE:
                         raise
+                    # Its parts are damaged, or another process has just completed it.
                     with suppress(ClientError):
                         self.client.abort_multipart_upload(**self._at(key), UploadId=upload)
-                else:
+                if self._present(key, digest, size):
                     return
-            made = self.client.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256", Metadata=mark)
-            self._parts(path, size, key, made["UploadId"])
+
+    def _begin(self, key: str, mark: dict[str, str]) -> str:
+        made = self.client.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256", Metadata=mark)
+        return str(made["UploadId"])
 
     def _unfinished(self, key: str) -> str | None:
         """The upload that a stopped process left. The key names the content, so its parts are parts of this file."""
