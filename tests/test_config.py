@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tverase.config import EFFORTS, RECIPES, Params
+from tverase.config import Params
 from tverase.errors import ConfigError
 from tverase.hardening.settings import Harden
+from tverase.presets import EFFORTS, RECIPES
 from tverase.strength.settings import ChooseStrength
 
 

@@ -25,6 +25,7 @@ from .errors import ConfigError, unknown
 from .finetune import FineTune
 from .hardening.settings import Harden
 from .inversion.diverse import Invert
+from .presets import filled
 from .pretrain.digits import PretrainDigits
 from .pretrain.emoji import Pretrain
 from .registry import built
@@ -149,29 +150,6 @@ class Register(Settings):
         return name
 
 
-# What `recipe` and `effort` set, unless the parameters say otherwise.
-RECIPES: dict[str, dict[str, Any]] = {
-    "robust": {},
-    "paper": {"harden": {"max_rounds": 0}, "choose_strength": {"attacks": []}},
-}
-EFFORTS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "make_images": {"controls": 200},
-        "harden": {"max_rounds": 6},
-        "choose_strength": {"control_images": 160, "frontier": [0.0, 0.5, 1.0, 1.5]},
-        "evaluate": {"images": 40, "images_each": 40, "controls": 160},
-    },
-    "standard": {},
-    "thorough": {
-        "make_images": {"images": 200, "controls": 600},
-        "invert": {"per_bin": 2},
-        "harden": {"max_rounds": 20, "inputs": 480},
-        "choose_strength": {"attacks": [{"kind": "concept-inversion", "words": 12, "space": "tokens"}]},
-        "evaluate": {"images": 120, "images_each": 120, "controls": 640},
-    },
-}
-
-
 class Params(Settings):
     """All of params.yaml."""
 
@@ -205,11 +183,7 @@ class Params(Settings):
         """Fill in what `recipe` and `effort` set."""
         if not isinstance(given, dict):
             return given
-        filled: dict[str, Any] = {}
-        for table, name in ((EFFORTS, given.get("effort", "standard")), (RECIPES, given.get("recipe", "robust"))):
-            _fill(filled, table.get(name, {}) if isinstance(name, str) else {})
-        _fill(filled, given)
-        return filled
+        return filled(given)
 
     @model_validator(mode="before")
     @classmethod
@@ -287,15 +261,6 @@ class Params(Settings):
             return cls.model_validate(content)
         except ValidationError as error:
             raise ConfigError(f"{where}: " + "; ".join(_say(e) for e in error.errors())) from None
-
-
-def _fill(content: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add `more` to the content, section by section; where both have a value, that of `more` is taken."""
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(content.get(key), dict) and key in Params.model_fields:
-            content[key] = {**content[key], **value}
-        else:
-            content[key] = value
 
 
 def _override(content: dict[str, Any], override: str) -> None:
