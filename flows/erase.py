@@ -26,6 +26,7 @@ from tverase.config import Params
 from tverase.errors import TveraseError
 from tverase.report.verdict import Verdict
 
+from ._again import go_on
 from ._form import SEARCH, Concepts, Device, Effort, Override, Recipe, Share, StepName, Strength, params_of
 
 
@@ -37,7 +38,7 @@ def run_name() -> str:
         return "erase"
 
 
-@flow(name="erase", flow_run_name=run_name, validate_parameters=True)
+@flow(name="erase", flow_run_name=run_name, validate_parameters=True, on_crashed=[go_on])
 def erase_concept(
     concepts: Concepts | None = None,
     model: str | None = None,
