@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,7 @@ class Step:
                 return last.again()
             if not force and (back := self._restored(params, key, strict=strict)) is not None:
                 return back.again()
-            return self._make(params, key, hashes, tell)
+            return self._make(params, key, hashes, tell, force=force, strict=strict)
 
     def put_away(self, params: "Params", more: int = 0) -> None:
         """Take the outputs and their record from their places; they come back when just this is asked for again."""
@@ -140,7 +141,9 @@ class Step:
         take_back(self.earlier(params), last, self.record_path(params), self.outputs(params))
         return last
 
-    def _make(self, params: "Params", key: str, hashes: dict[str, str], tell: Tell) -> Record:
+    def _make(
+        self, params: "Params", key: str, hashes: dict[str, str], tell: Tell, *, force: bool, strict: bool
+    ) -> Record:
         """Write aside, hash, rename; the record comes last, so that without it nothing counts."""
         record_path, finals, scratch = self.record_path(params), self.outputs(params), STATE / "scratch" / key
         with storing(scratch):
@@ -148,8 +151,13 @@ class Step:
         with _aside(self.name, finals) as asides:
             job = Job(Sections(params, self.sections), self.inputs(params), asides, scratch, tell)
             started = time.monotonic()
-            with storing(Path("outputs")):
-                self.run(job)
+            cache = import_module("tasks._shared")  # its source changes no result, so it is in no key
+            theirs = (
+                None if force or self.shipped else cache.restore(self.name, key, asides, finals, scratch, strict=strict)
+            )
+            if theirs is None:
+                with storing(Path("outputs")):
+                    self.run(job)
             if missing := [name for name, path in asides.items() if not path.exists()]:
                 raise DataError(f"the step {self.name} did not write {', '.join(missing)}.")
             made = hashes_of(asides, self.name)
@@ -158,19 +166,25 @@ class Step:
             for name, path in asides.items():
                 with storing(finals[name]):
                     path.rename(finals[name])
-        record = Record(
-            step=self.name,
-            key=key,
-            inputs=hashes,
-            outputs={str(finals[name]): digest for name, digest in made.items()},
-            seconds=round(time.monotonic() - started, 2),
-            evaluations=job.meter.evaluations,
-            params=self.values(params),
-            code=digests(self.code_files(params)),
-            versions=versions(),
+        record = (
+            theirs.again()
+            if theirs
+            else Record(
+                step=self.name,
+                key=key,
+                inputs=hashes,
+                outputs={str(finals[name]): digest for name, digest in made.items()},
+                seconds=round(time.monotonic() - started, 2),
+                evaluations=job.meter.evaluations,
+                params=self.values(params),
+                code=digests(self.code_files(params)),
+                versions=versions(),
+            )
         )
         record.write(record_path)
         remove(scratch)
+        if theirs is None and not self.shipped:
+            cache.share(record, finals)
         return record
 
 

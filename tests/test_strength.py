@@ -160,7 +160,7 @@ def test_infeasible_when_retain_accuracy_falls() -> None:
 
 def test_infeasible_when_too_few_retain_images_show_that_it_holds() -> None:
     curves, kept = {"v": falling(1.0)}, lambda alpha: 0.95 if alpha == 0 else 0.75
-    few, many = (answer(Scripted(curves, kept=kept), ["v"], ["v"], control_images=count) for count in (10, 2000))
+    few, many = (answer(Scripted(curves, kept=kept), ["v"], ["v"], control_images=count) for count in (8, 2000))
     assert few.alpha is None
     assert many.alpha == few.smallest is not None
 

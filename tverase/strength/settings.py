@@ -24,8 +24,8 @@ class ChooseStrength(Settings):
     shares: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.75, 0.65, 0.5), min_length=1)
     resolution: PositiveFloat = 0.125  # of that exploration
     explore: PositiveInt = 12  # images of each input for it
-    round: PositiveInt = 16  # images of each input at a time, when a strength is confirmed
-    rounds: PositiveInt = 8  # at most; more of them forgive an input that recovers the concept now and then
+    round: PositiveInt = 22  # images of each input at a time, when a strength is confirmed
+    rounds: PositiveInt = 6  # at most; more of them forgive an input that recovers the concept now and then
     # Attacks on each strength that is confirmed, and on shares of it: a weaker edit still knows more of the concept.
     attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 6, "space": "tokens"},)
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.65, 1.0), min_length=1)
