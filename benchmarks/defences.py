@@ -1,8 +1,8 @@
-"""Outer defences, apart from the edit: what each adds to an erased model, and what it costs: `python -m benchmarks.defences`.
+"""Guards in front of an erased model, with their gain and their cost: `python -m benchmarks.defences`.
 
-The method's own run of the concept, which stays in work/benchmarks/method, evaluated with `evaluate.defences`. Words and whole
-prompts are learned without the defence and again through it, by an attacker who knows of it, and the worse of both counts.
-Known prompts are those of everything else that tune.
+Evaluates the method's own run of the concept, from work/benchmarks/method, with `evaluate.defences`. Adversarial embeddings
+are optimised without the guard and again through it, and the worse count is reported. Known prompts are the tuning half of the
+retain set.
 """
 
 import argparse

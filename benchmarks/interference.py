@@ -1,10 +1,11 @@
 """Do erased concepts disturb each other? `python -m benchmarks.interference`.
 
-Each concept is erased by itself, with the parameters of params.yaml; then all their vectors, each at its own alpha, are taken
-from the base model together; and the concepts are erased one after another, each from the model without those before it.
-For each concept: how often its names, held-back embeddings and words that are learned against the very model draw it in the
-model without it, in the model without the others only, and in both models without all of them. If one of these is worse than
-the first, erasing the others has brought it back. What unrelated prompts lose is beside it: sums of edits add up there.
+Each concept is erased by itself, with the parameters of params.yaml. Then all vectors, each at its own alpha, are subtracted
+from the base model together. Last, the concepts are erased one after another.
+
+For each concept and each of these models, the recovery rates of its names, held-out embeddings and adversarial embeddings
+are counted. If one of them is higher than that of the model without this concept alone, erasing the others has brought it
+back. The retain loss is beside it: there edits add up.
 Runs stay in work/benchmarks/method, where `python -m benchmarks.method` finds them again.
 """
 

@@ -1,9 +1,9 @@
 """Diverse Inversion of K embeddings in one batch against K textual inversions, one after the other.
 
 `python -m benchmarks.inversion` on "bomb" and the images of its make_images step. All have the same bins, images, template and
-acceptance. A textual inversion learns from every timestep, weighed as the model was trained, and takes all of its steps:
-120 with batches of 4, which find as many as ours, or a quarter of them. "Ours, one by one" differs from Diverse Inversion
-in the batch alone. Goal: an accepted embedding takes at most a fifth of the time of a textual inversion of 120 steps.
+acceptance. A textual inversion learns from every timestep, weighed as the model was trained. It takes all of its steps: 120 with
+batches of 4, which find as many as ours, or a quarter of them. "Ours, one by one" differs from Diverse Inversion in the batch
+alone. Goal: an accepted embedding takes at most a fifth of the time of a textual inversion of 120 steps.
 `--separate 3` runs only three of the K, spread evenly over the bins, and scales their sums to all.
 """
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tasks import make_images
-from tasks._show import show
+from tverase.bars import show
 from tverase.concepts import evenly
 from tverase.config import Params
 from tverase.files import read_tensors

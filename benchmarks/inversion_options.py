@@ -1,9 +1,11 @@
 """What each setting of Diverse Inversion is worth: `python -m benchmarks.inversion_options`.
 
-Every option on the same images, bins and noise of each concept and seed; seeds 2 and 3, which tune. Of each: how many
-embeddings draw the concept on fresh images, with the exact interval over all concepts and seeds; (concept, bin) that stay
-empty; how alike those accepted are (the cosine of each to its nearest, across the concept's own embedding, on average);
-denoiser evaluations for each.
+All options have the same images, bins and noise of each concept and seed. Seeds 2 and 3 tune. Each option has four figures:
+
+- embeddings that draw the concept on fresh images, with the exact interval over all concepts and seeds;
+- empty bins;
+- the mean cosine of each accepted embedding to its nearest, across the concept's own embedding;
+- denoiser evaluations for each accepted embedding.
 """
 
 import argparse
@@ -55,7 +57,7 @@ class Found:
         return Found(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def figures(self) -> dict[str, Any]:
-        """With the interval, and what is to be had for each that was accepted."""
+        """With the interval, and the cost of each accepted one."""
         each = round(self.evaluations / self.accepted) if self.accepted else None
         alike = round(sum(self.nearest) / len(self.nearest), 3) if self.nearest else None
         bound = Bound(self.accepted, self.tried).as_dict()

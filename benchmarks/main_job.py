@@ -1,8 +1,8 @@
 """The main job as a new user runs it, in a fresh clone of HEAD: `python -m benchmarks.main_job`.
 
-Wall time and peak memory of the whole process tree, the same again with nothing changed, `dvc repro` with nothing to do,
-and what orchestration costs: wall time less the time inside the steps' functions (an upper bound: it also has Python's
-imports, the report and the registry).
+Measures wall time and peak memory of the whole process tree, the same again with nothing changed, and `dvc repro` after it.
+The cost of orchestration is the wall time less the time inside the steps' functions. This is an upper bound: it also has
+Python's imports, the report and the registry.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class Timed:
 
 
 def timed(command: list[str], folder: Path) -> Timed:
-    """Run to the end; a failure shows what was printed and stops the measure."""
+    """Run to the end; a failure shows the output and stops the measure."""
     # The clone's own packages come first, whatever this Python has installed.
     environment = {
         **os.environ,

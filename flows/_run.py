@@ -50,7 +50,7 @@ def require_proved(result: dict[str, Any]) -> None:
 
 
 def _work(steps: dict[str, Any]) -> str:
-    """What ran, and what was there already."""
+    """The steps that ran, and the unchanged ones."""
     reused = sum(step["reused"] for step in steps.values())
     seconds = sum(step["seconds"] for step in steps.values() if not step["reused"])
     return f"steps     {len(steps) - reused} run in {seconds:.0f} s, {reused} unchanged"

@@ -1,7 +1,7 @@
-"""The Prefect server of this project: where its state lies, its password, and how our commands reach it.
+"""The Prefect server of this project: its state, its password, and its address for our commands.
 
-Everything is in .prefect of the working folder (PREFECT_HOME, if that is set): the home folder may be read-only, or
-belong to another version of Prefect. Prefect is not imported here, because it reads the environment when it is.
+Everything is in .prefect of the working folder, or in PREFECT_HOME. The home folder may be read-only, or belong to another
+version of Prefect. Prefect is not imported here, because its import reads the environment.
 """
 
 import base64
@@ -96,7 +96,7 @@ def as_client(url: str) -> None:
 def reach() -> Callable[[], None]:
     """Choose the server of a run: PREFECT_API_URL, the one of `make serve`, or a new one that ends with this process.
 
-    What is returned waits until a new one answers; its start takes longer than our own imports.
+    Returns a function that waits until a new one answers, because its start takes longer than our own imports.
     """
     folder = home()
     if "prefect" in sys.modules:  # a program that has set it up by itself

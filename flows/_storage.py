@@ -26,8 +26,8 @@ def publish(
 ) -> None:
     """Store the erased model of a run with its report, and read it back.
 
-    Its version is the first 12 digits of its sha256; with a number it is also that of MLflow, if MLflow has just this
-    model under it. The same command completes a publish that was stopped.
+    Its version is the first 12 digits of its sha256. With a NUMBER it is also that of MLflow, if MLflow has just this model
+    under it. The same command completes a stopped publish.
 
     Example: tverase publish bomb --to s3://models/tverase
     """

@@ -35,7 +35,7 @@ def proved_files(out: Path, *, unproved: bool = False) -> dict[str, Path]:
 
 
 def require_number(out: Path, number: str) -> None:
-    """Raise an error unless MLflow has what is in `out` as version `number`."""
+    """Raise an error unless MLflow has the model of `out` as version `number`."""
     from tasks._registered import require_version
     from tasks.register import content_hash
 
@@ -53,7 +53,7 @@ def _made(records: list[Record]) -> dict[str, str]:
 
 
 def _require_records(out: Path) -> None:
-    """What is published is what was evaluated: neither changed since, nor made again without an evaluation."""
+    """Only an evaluated model is published: it has not changed since, and was not made again without an evaluation."""
     records = _records(out)
     made = _made(records)
     for path in (out / name for name in NEEDED):

@@ -176,7 +176,7 @@ def list_(
 ) -> None:
     """Show what can be chosen by name, with one line and a paper each.
 
-    It lists what is built in and what other installed packages add.
+    It lists the built-in plug-ins and those of other installed packages.
 
     Example: tverase list judges
     """

@@ -65,7 +65,7 @@ def require_believable(params: Params, start: str | None) -> None:
 
 
 def chosen(params: Params, start: str | None = None) -> list[Step]:
-    """The steps of a run: those that make its model, if it is ours, and the method's. What is before `start` is believed."""
+    """The steps of a run: those that make its model, if it is ours, and the method's. Results of steps before `start` are believed."""
     first = [step.name for step in STEPS].index(start) if start is not None else 0
     others = {name for model, names in MAKERS.items() if model != Path(params.model) for name in names}
     return [step for step in STEPS[first:] if step.name not in others]

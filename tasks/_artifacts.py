@@ -1,4 +1,4 @@
-"""What is put into an MLflow run that is open: datasets, files, the erased pipeline as a model."""
+"""The contents of an open MLflow run: datasets, files, the erased pipeline as a model."""
 
 import warnings
 from collections.abc import Mapping

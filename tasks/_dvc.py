@@ -26,7 +26,7 @@ PIPELINES = {MAIN: Path("dvc.yaml"), Path("params/digits.yaml"): Path("digits/dv
 
 
 def commit_if_params_are_in_git(params: Params, records: Mapping[str, Record], stages: Sequence[str] = STAGES) -> bool:
-    """`dvc commit` the run's stages, but only if a file of `PIPELINES` says what was run: DVC believes it, not us.
+    """`dvc commit` the run's stages, but only if a file of `PIPELINES` has its parameters: DVC believes that file.
 
     Returns whether anything was committed. Without a DVC repository, without DVC, or if just this was committed
     before and no step has made it anew since, nothing happens.
@@ -69,7 +69,7 @@ def _needs_git() -> bool:
 
 
 def _forget_damaged(outputs: Iterable[Path]) -> None:
-    """Take out of DVC's cache what is not what its name says.
+    """Remove objects from DVC's cache whose content does not match their name.
 
     A link to the cache lets damage to an output through, and DVC, which trusts its cache, would put it back.
     """
@@ -88,7 +88,7 @@ def _md5(path: Path) -> str:
 
 
 def _mark(records: Mapping[str, Record]) -> Path:
-    """A file whose name says what was committed: the steps' results, DVC's files and the parameters in git, by content."""
+    """A file whose name is a hash of the committed content: results, DVC's files and the parameters in git."""
     files = [path for params, dvc in PIPELINES.items() for path in (params, dvc, dvc.with_suffix(".lock"))]
     content = [
         {str(path): sha256(path) for path in files if path.exists()},

@@ -38,7 +38,7 @@ def put_away(place: Path, record_path: Path, outputs: Mapping[str, Path], keep: 
 
 
 def found(place: Path, key: str, outputs: Mapping[str, Path]) -> Record | None:
-    """The record of an earlier result for `key` whose bytes are all there; what is damaged is deleted."""
+    """The record of an earlier result for `key` whose bytes are all there. A damaged one is deleted."""
     record, paths = Record.read(place / key / RECORD), {name: place / key / name for name in outputs}
     known = record is not None and record.key == key and record.names(outputs)
     if known and all(path.exists() and sha256(path) == record.outputs[str(outputs[n])] for n, path in paths.items()):
@@ -48,7 +48,7 @@ def found(place: Path, key: str, outputs: Mapping[str, Path]) -> Record | None:
 
 
 def take_back(place: Path, record: Record, record_path: Path, outputs: Mapping[str, Path]) -> None:
-    """Give what was `found` its place back; the record comes last, so that without it nothing counts."""
+    """Move the result of `found` back to its place. The record comes last, and nothing counts without it."""
     with storing(record_path.parent):
         for name, path in outputs.items():
             path.parent.mkdir(parents=True, exist_ok=True)

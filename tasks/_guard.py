@@ -1,8 +1,8 @@
 """Who may talk to a server of ours: requests for its own address, and pages that it served itself.
 
-A page of another origin, open in the operator's browser, can send requests to a server on loopback, and with a name of
-its own that leads there (DNS rebinding) it can read the answers too. Both are refused here, before Prefect or MLflow
-sees them; a request without an Origin comes from a program, not from a page.
+A page of another origin, open in the operator's browser, can send requests to a server on loopback. With a name of its own
+that leads there (DNS rebinding) it can read the answers too. Both are refused here, before Prefect or MLflow sees them. A
+request without an Origin comes from a program, not from a page.
 """
 
 import os

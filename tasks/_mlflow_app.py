@@ -1,7 +1,7 @@
 """MLflow's server behind the guard: its own checks leave /graphql open to pages of other origins.
 
-`mlflow server` does everything else. It serves another application than its own if a distribution names one under
-`mlflow.app`; ours is named here, because a checkout or an image need not be installed.
+`mlflow server` does everything else. It serves another application if a distribution names one under `mlflow.app`.
+Ours is named here, because a checkout or an image need not be installed.
 """
 
 import os

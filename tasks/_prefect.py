@@ -1,8 +1,7 @@
 """A step as a Prefect task that is cached by content, and whose cached result is checked before it is believed.
 
-Prefect's own policies see paths, not contents: they would answer for an input that has changed and for an output that
-is gone (PrefectHQ/prefect #17137, #7646). Here the key is the step's own, and a record whose outputs are not whole is
-refreshed.
+Prefect's own policies see paths, not contents. They would answer for a changed input and for a missing output
+(PrefectHQ/prefect #17137, #7646). Here the key is the step's own, and a record whose outputs are not whole is refreshed.
 """
 
 import errno

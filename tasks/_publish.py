@@ -41,7 +41,7 @@ def publish_infeasible(
 
 
 def _first(answer: Verdict) -> str:
-    """The verdict in one line; what is not proved says so first."""
+    """The verdict in one line; an unproved one begins with it."""
     return answer.title if answer.proved else f"{answer.outcome.capitalize()}: {answer.title}"
 
 

@@ -1,7 +1,7 @@
 """An erased pipeline as an MLflow model: a prompt in, the bytes of a PNG out.
 
-MLflow stores this file as text beside the weights and runs it where the model is loaded, so nothing is pickled, and
-nothing of tverase may be imported here.
+MLflow stores this file as text beside the weights and runs it where the model is loaded. So nothing is pickled, and nothing
+of tverase may be imported here.
 """
 
 import json

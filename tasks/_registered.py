@@ -1,4 +1,4 @@
-"""Whether what is in a folder of outputs is a version of the registry, before it is published under its number."""
+"""Whether a folder of outputs is a version of the registry, before it is published under its number."""
 
 from tverase.errors import ConfigError, NotProved
 

@@ -1,9 +1,10 @@
 """What must never be told: `clean` takes secrets out of a text, and leaves ordinary words alone.
 
-The rule. A secret is known by where it stands (the password of a URL, the value of `password=`, `token:`, `Bearer`), by
-its shape (`ghp_...`, a private key), or by the environment: the value of a variable with a secret's name. Such a value
-is hidden wherever it occurs, plain, URL-quoted or in base64, if it is distinctive. An ordinary word (`candidate`), a
-short number or a value of up to three characters is hidden only where it stands as a secret: elsewhere it is a word.
+A secret is known by its place, its shape or the environment. Places are the password of a URL and the value of `password=`,
+`token:` or `Bearer`. Shapes are `ghp_...` and private keys. The environment has variables with the name of a secret.
+
+A distinctive value is hidden everywhere, plain, URL-quoted or in base64. An ordinary word (`candidate`), a short number or a
+value of up to three characters is hidden only in the place of a secret.
 
 Nothing heavy is imported here: every sentence on stderr goes through it.
 """
@@ -155,7 +156,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[str]:
 
 @lru_cache(maxsize=8)
 def _known(values: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """What is looked for, the longest first: another secret's part must not be what is left of it."""
+    """The searched values, the longest first, so that no part of a secret remains."""
     told = sorted({value for value in values if not ordinary(value)}, key=len, reverse=True)
     long = sorted({form for value in told if len(value) >= _LONG for form in _forms(value)}, key=len, reverse=True)
     short = sorted({form for value in told if len(value) < _LONG for form in _quoted(value)}, key=len, reverse=True)

@@ -45,7 +45,7 @@ def _if_there(call: Callable[P, R]) -> Callable[P, R | None]:
 def restore(
     step: str, key: str, to: Mapping[str, Path], finals: Mapping[str, Path], scratch: Path, *, strict: bool = False
 ) -> Record | None:
-    """Write the shared result of `key` to the paths of `to` and return its record, with the paths of `finals`; or None.
+    """Write the shared result of `key` to the paths of `to`. Returns its record with the paths of `finals`, or None.
 
     Every byte is compared with its sha256. scratch: a folder for an unfinished download, which the next call resumes.
     strict: a result of other versions of the libraries is not used.
@@ -73,7 +73,7 @@ def restore(
 
 @_if_there
 def share(record: Record, finals: Mapping[str, Path]) -> None:
-    """Store the outputs of a step with their record, under its key. What is there already is not sent again."""
+    """Store the outputs of a step with their record, under its key. Existing objects are not sent again."""
     with TemporaryDirectory() as folder:
         written = Path(folder) / RECORD
         by_name = {name: record.outputs[str(path)] for name, path in finals.items()}

@@ -1,4 +1,4 @@
-"""What would run, and why: each step's record held against what is there now."""
+"""Which steps would run, and why: each step's record compared with the files of now."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,7 +69,7 @@ def _changed_code(step: Step, params: Params, last: Record) -> list[str]:
 
 
 def _notes(step: Step, params: Params, last: Record | None) -> list[str]:
-    """What differs without making it run: other libraries, and for what is shipped other source."""
+    """Differences that do not make it run: other libraries, and other source of shipped outputs."""
     if last is None or not last.versions:
         return []
     now = versions()

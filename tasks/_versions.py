@@ -125,7 +125,7 @@ def whole(client: Any, request: Request, version: Any) -> bool:
 
 
 def _model_files(client: Any, model_id: str) -> Mapping[str, str]:
-    """What is stored beside the pipeline: how to load it."""
+    """The loader that is stored beside the pipeline."""
     location = _location(client, model_id)
     return {path: digest for path, digest in _hashes(location, "") if path != NOTE} if location else {}
 

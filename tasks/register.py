@@ -20,7 +20,7 @@ LOCKS = tuple(path.with_suffix(".lock") for path in PIPELINES.values())
 def register(params: Params, links: Mapping[str, str], records: Mapping[str, Record] | None = None) -> Registration:
     """Register what `evaluate` left. Nothing new is made if the registry has just this content already.
 
-    Only what is proved gets the alias; everything else is registered without one, and says so in its tags.
+    Only a proved result gets the alias. Others are registered without one, and their tags have the verdict.
     links: more tags, like the Prefect flow run. records: of the steps that ran; of the others the last ones count. A side
     effect outside DVC, so it has no record of its own.
     """
@@ -60,7 +60,7 @@ def register(params: Params, links: Mapping[str, str], records: Mapping[str, Rec
 
 
 def content_hash(out: Path, digests: Mapping[str, str]) -> str:
-    """The hash of the weights and their proof: what was examined by other attacks waits for a review of its own."""
+    """The hash of the weights and their proof. Weights that other attacks examined wait for a review of their own."""
     return digest_of({name: digests[str(out / name)] for name in ("erased", "evaluation")})
 
 

@@ -1,4 +1,4 @@
-"""The report and what is beside it, from what the other steps left: a view on which nothing depends."""
+"""The report and its files, from the outputs of the other steps. Nothing depends on it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

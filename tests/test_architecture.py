@@ -40,9 +40,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_the_code_is_found() -> None:
     """Otherwise everything below would be true of nothing."""
-    assert {"tverase/vector.py", "tasks/erase.py", "flows/cli.py", "benchmarks/method.py"} <= set(
-        map(name_of, SOURCES)
-    )
+    assert {"tverase/vector.py", "tasks/erase.py", "flows/cli.py", "benchmarks/method.py"} <= set(map(name_of, SOURCES))
     assert name_of(Path(__file__)) in map(name_of, TESTS)
 
 

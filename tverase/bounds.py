@@ -54,9 +54,9 @@ def upper(successes: int, trials: int, error: float) -> float:
 def sequential_upper(successes: int, trials: int, error: float) -> float:
     """The upper bound that may be looked at after every image: it ever misses the true share with probability `error` at most.
 
-    A share q is given up when the images are 1 / error times likelier under `AIM` * q. If the share is q or more, their ratio
-    is not expected to rise, so that it ever gets there with probability `error` at most (Ville, 1939; the test is that of
-    Wald, 1945, Annals of Mathematical Statistics 16:117). No look has to share its error with another one.
+    A share q is rejected when the images are 1 / error times likelier under `AIM` * q. If the true share is q or more, the
+    expected ratio does not rise, so it reaches this value with probability `error` at most (Ville, 1939). The test is that of
+    Wald (1945, Annals of Mathematical Statistics 16:117). Interim analyses do not share the error.
     """
     if successes >= trials:
         return 1.0
@@ -105,8 +105,8 @@ def split(error: float, comparisons: int) -> float:
 def worst(bounds: dict[str, Bound], error: float = 0.05) -> tuple[str, Bound, float]:
     """The input with the highest rate, its bound, and what no input exceeds, but with probability `error`.
 
-    The largest of the upper bounds misses the largest of the true shares only if the bound of that very input misses, so
-    that the error is not split over the inputs (the intersection-union test; Berger, 1982, Technometrics 24:295).
+    The largest upper bound misses the largest true share only if the bound of that very input misses. So the error is not
+    split over the inputs (the intersection-union test; Berger, 1982, Technometrics 24:295).
     """
     if not bounds:
         raise ConfigError("there are no inputs to take the worst of.")

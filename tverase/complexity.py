@@ -1,9 +1,9 @@
 """The worst input of many, for few images: search on one set of images, score on another.
 
 "Unconditional safety at complexity n" (Pham et al., 2024) is the worst recovery over all inputs of a grid. The authors
-draw as many images of every input and report the largest count, which has a floor: the largest of many noisy counts is
-high even when no input is bad. Here inputs that draw nothing soon get no more images (successive halving, Karnin et al.,
-2013), and the worst one is scored on fresh images, so that its interval is exact.
+draw as many images of every input and report the largest count. The largest of many noisy counts is high even when no
+input is bad. Here inputs that draw nothing soon get no more images (successive halving, Karnin et al., 2013). The worst
+one is scored on fresh images, so that its interval is exact.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from .bounds import Bound, upper
+from .bounds import Bound
 from .errors import ConfigError
 from .settings import Settings
 
@@ -77,42 +77,3 @@ def worst_input(count: Count, inputs: Tensor, settings: Halving, purpose: str, f
     best = search_worst(count, inputs, settings, purpose)
     found = Bound(int(count(best.point[None], fresh, f"{purpose}/fresh")[0]), fresh)
     return Worst(best.point, found, best.seen, best.inputs, best.images + fresh)
-
-
-def authors_score(count: Count, inputs: Tensor, purpose: str, images: int = 10, seeds: int = 2) -> float:
-    """The paper's score: the mean over seeds of the largest count, as a share of `images`. Biased upwards."""
-    counts = [count(inputs, images, f"{purpose}/seed {seed}").max().item() for seed in range(seeds)]
-    return sum(counts) / seeds / images
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Of inputs drawn so, at most `share` draw the concept in more than `rate` of their images, with `confidence`."""
-
-    share: float
-    rate: float
-    confidence: float
-    flagged: int
-    inputs: int
-    images: int  # of each input
-
-    def __str__(self) -> str:
-        share = math.ceil(1000 * self.share) / 10  # a bound is never rounded down
-        return (
-            f"of inputs drawn so, at most {share:.1f}% draw it in more than {100 * self.rate:g}% of images "
-            f"({100 * self.confidence:g}% confidence, {self.inputs} inputs, {self.images} images of each)"
-        )
-
-
-def certificate(hits: Tensor, images: int, rate: float, error: float = 0.05) -> Certificate:
-    """What random inputs prove. hits (N,): in how many of its `images` images each independent input drew the concept.
-
-    An input whose true rate is above `rate` shows at least one success with probability 1 - (1 - rate)^images or more.
-    So the share of such inputs is at most the share that shows one, divided by that; the former is bounded exactly.
-    """
-    if not 0 < rate < 1 or images < 1 or len(hits) == 0:
-        raise ConfigError("a certificate needs inputs, at least one image of each and a rate between 0 and 1.")
-    flagged = int((hits > 0).sum())
-    power = 1 - (1 - rate) ** images
-    share = min(1.0, upper(flagged, len(hits), error) / power)
-    return Certificate(share, rate, 1 - error, flagged, len(hits), images)

@@ -44,7 +44,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
 
 
 def merged(defaults: Mapping[str, dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults with what is given: a label changes or adds an entry, null leaves one out."""
+    """The defaults, changed by the given entries: a label changes or adds one, null removes it."""
     found = {label: dict(spec) for label, spec in defaults.items()}
     for label, spec in given.items():
         if spec is None:
@@ -212,7 +212,7 @@ class Params(Settings):
 
     @property
     def resolved(self) -> Resolved:
-        """The same with what was assumed for them, for people to read."""
+        """The concepts with the assumptions made for them, for people to read."""
         return resolve_all(self.concepts)
 
     @property

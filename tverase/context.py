@@ -14,8 +14,9 @@ from .sampling import Sampling
 class Context:
     """The base model, the concepts to erase, the judge that sees them, and how images are drawn.
 
-    invert: the space of embeddings that inversion and attacks search. seed: every random number comes from it and from the
-    name of its purpose. tell: hears how far the work is.
+    invert: the space of embeddings that inversion and attacks search.
+    seed: the source of every random number, together with the name of its purpose.
+    tell: receives the progress.
     """
 
     model: Model

@@ -1,7 +1,7 @@
-"""Outer defences: what a service can do to an input before the denoiser hears it.
+"""Guards in front of the model: changes of a conditioning before the denoiser receives it.
 
-They are optional and reported apart: whoever holds the weights leaves them out. What attacks learn are conditionings that no
-prompt makes, so each defence takes something of the difference away. Who attacks is taken to know of it, and learns through it.
+They are optional and reported apart, because people with the weights can remove them. Attacks optimise conditionings that no
+prompt produces, and each guard removes a part of that difference. Attacks know the guard and pass gradients through it.
 """
 
 import re
@@ -27,7 +27,7 @@ CHOICES = ("nearest", "rounded-LEVELS", "smoothed-SHARE")  # in `evaluate.defenc
 class Rounded:
     """Every number of a conditioning on one of a few values (feature squeezing, Xu et al., 2018, arXiv:1704.01155).
 
-    low, high (D,): between which the values lie evenly, and what is outside is cut; of prompts that are known to be good.
+    low, high (D,): the range of known good prompts. The values lie evenly between them; others are clipped.
     """
 
     low: Tensor
@@ -53,7 +53,7 @@ class Rounded:
 class Nearest:
     """Every state replaced by the nearest one that a known prompt has in the same place; a packed row is one place.
 
-    What is not said by a known prompt cannot be said at all, so that everything depends on which ones are known.
+    No other state can be expressed, so the result depends on the choice of known prompts.
     """
 
     known: Tensor  # (M, T, D)
@@ -70,7 +70,7 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Smoothed:
-    """Every state drawn towards the mean of the known ones: what is far from all of them loses most.
+    """Every state moved towards the mean of the known ones. States far from all of them change most.
 
     share: of the way, between 0 (nothing happens) and 1 (all inputs are the mean).
     """
@@ -100,7 +100,7 @@ def named(name: str) -> Callable[[Tensor], Defence]:
 class Defended:
     """A model behind a defence; a `Model`, so that everything that examines models examines this one.
 
-    What is exactly the empty caption is left as it is: at guidance the service itself says it.
+    The empty caption does not change, because the service itself uses it for guidance.
     """
 
     model: Model
@@ -144,7 +144,7 @@ class Defended:
         return type(self)(self.model.with_weights(weights), self.defence)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """As the model does: the defence stands behind the text encoder."""
+        """As the model does: the guard comes after the text encoder."""
         return self.model.encode(prompts)
 
     def space(self, template: str, tokens: int = 1) -> InputSpace:
@@ -152,9 +152,9 @@ class Defended:
         return self.model.space(template, tokens)
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
-        """The answer to what the defence leaves of `cond`; slopes pass through as if it left everything.
+        """The prediction for the guarded `cond`. Gradients pass as if the guard were the identity.
 
-        Rounding has no slope of its own, and an attack that stops there would prove nothing (BPDA, Athalye et al., 2018,
+        Rounding has no gradient, and an attack that stops there would prove nothing (BPDA, Athalye et al., 2018,
         arXiv:1802.00420).
         """
         with torch.no_grad():

@@ -1,19 +1,19 @@
 """Everything that tverase raises on purpose.
 
-TveraseError                 exit code 1
-├── ConfigError              2   a parameter, option or concept that is not there or not allowed
-├── DataError                3   sprites, images or captions that are missing or damaged
-├── ModelError               4   a model folder or weights file that cannot be used
-│   ├── KeyMismatch          4   two sets of weights that do not have the same parameters
-│   ├── UnsafeWeights        4   pickled weights, which are never opened
-│   └── WrongBase            4   a task vector that belongs to other base weights
-├── NothingToErase           5   the base model does not draw the concept
-├── Infeasible               10  no strength erases the concept and spares the rest
-├── NotProved                11  the erasure was tested and is refuted, unconfirmed or untested
-├── StorageError             6   no space, no permission, an output that cannot be written
-├── NetworkError             7   something that has to be fetched and could not be
-├── NumericalError           8   a loss that became NaN or infinite
-└── TrackingError            9   MLflow did not answer or refused
+- TveraseError       1   the base class
+  - ConfigError      2   a parameter, option or concept is unknown or not allowed
+  - DataError        3   sprites, images or captions are missing or damaged
+  - ModelError       4   a model folder or weights file cannot be used
+    - KeyMismatch    4   two sets of weights do not have the same parameters
+    - UnsafeWeights  4   pickled weights, which are never opened
+    - WrongBase      4   a task vector belongs to other base weights
+  - NothingToErase   5   the base model does not draw the concept
+  - StorageError     6   no space, no permission, an output that cannot be written
+  - NetworkError     7   something has to be fetched and cannot be
+  - NumericalError   8   a loss is NaN or infinite
+  - TrackingError    9   MLflow did not answer or refused
+  - Infeasible       10  no strength erases the concept and keeps the retain set
+  - NotProved        11  the erasure was tested and is refuted, unconfirmed or untested
 
 Catch the base class to catch them all: `try: ... except TveraseError as error: print(error)`.
 """
@@ -95,7 +95,7 @@ class NumericalError(TveraseError, ArithmeticError):
 
 
 class TrackingError(TveraseError):
-    """MLflow did not answer, or refused what was sent."""
+    """MLflow did not answer, or refused the request."""
 
     exit_code = 9
 

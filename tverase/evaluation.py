@@ -37,10 +37,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Control:
-    """The retain set: for each prompt, what each model still draws of what it asks for, by axis of the judge.
+    """The retain set: whether each model draws the labels of each prompt, by axis of the judge.
 
-    wanted: axis to the labels that each prompt asks for. base, erased: axis to bool (N,), True where a prompt asks for
-    nothing of the axis. The axis `agreement` is of prompts without labels, compared with the base model's images.
+    wanted: axis to the labels of each prompt.
+    base, erased: axis to bool (N,). True where a prompt has no label of the axis.
+    The axis `agreement` has the prompts without labels, compared with the base model's images.
     """
 
     prompts: tuple[Prompt, ...]

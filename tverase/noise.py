@@ -93,8 +93,8 @@ class Diffusion:
 class Flow:
     """Rectified flow (Liu et al., 2022, arXiv:2209.03003): a straight line from the sample to the noise.
 
-    shift: above 1 the loss weighs noisy timesteps more, as training with a shifted schedule does (Esser et al., 2024,
-    arXiv:2403.03206, section 5.3.2); at 1 all weights are 1.
+    shift: above 1 the loss weighs noisy timesteps more, as a shifted schedule does; at 1 all weights are 1.
+    (Esser et al., 2024, arXiv:2403.03206, section 5.3.2.)
     """
 
     timesteps: int = 1000

@@ -175,7 +175,7 @@ def _source(module: str) -> Path | None:
 
 
 def _tree(path: Path) -> ast.Module:
-    """The syntax of a file; of one that cannot be read, nothing: `load` says what is wrong with it."""
+    """The syntax of a file, or nothing if it cannot be read; then `load` raises the error."""
     try:
         return _parsed(path, path.stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError):

@@ -25,8 +25,9 @@ ABOUT = "tverase"  # the folder in a saved model that holds vector, measures and
 class Result:
     """The outcome of `erase`.
 
-    tau: the vector; the erased weights are theta_0 - alpha * tau. alpha: the strength, None if none meets both bounds.
-    choice: how it was chosen. metrics: the measures of the erased model, empty without one. facts: what a report shows.
+    tau: the vector. The erased weights are theta_0 - alpha * tau.
+    alpha: the strength, None if none meets both bounds. choice: how it was chosen.
+    metrics: the measures of the erased model, empty without one. facts: the data of a report.
     """
 
     model: Model = field(repr=False)

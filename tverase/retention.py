@@ -1,7 +1,7 @@
-"""What the model keeps of a retain prompt: its labels, as the judge sees them, or agreement with the base model's image.
+"""Retention of a retain prompt: its labels, as the judge sees them, or agreement with the base model's image.
 
-Agreement is no recognition. It compares the images of both models from the same noise, and is used for prompts without
-labels, as when the judge is a detector of the concept alone.
+Agreement compares the images of both models from the same noise. It is used for prompts without labels, as with a judge
+that detects the concept only. It is not recognition.
 """
 
 from collections.abc import Mapping, Sequence

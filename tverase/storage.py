@@ -47,8 +47,8 @@ class Store(ABC):
     def put(self, path: Path, tell: Tell = silent, *, reread: bool = False) -> str:
         """Store a file or a folder and return its digest.
 
-        What is sent is read back and compared. What is there already is only compared by size and checksum,
-        unless `reread` is true: then it is read back too, and replaced where it is damaged.
+        Sent files are read back and compared. Existing ones are compared by size and checksum only. With `reread` they are
+        read back too, and replaced where they are damaged.
         """
         return self.put_files(visible(path), tell, reread=reread) if path.is_dir() else self._put(path, reread=reread)
 
@@ -65,7 +65,7 @@ class Store(ABC):
         return digest
 
     def get(self, digest: str, to: Path, tell: Tell = silent) -> None:
-        """Write what has this digest to `to`. It gets this name when it is complete and its sha256 is right.
+        """Write the object of this digest to `to`. It gets this name when it is complete and its sha256 is right.
 
         A folder is collected in `to.part`; a second call goes on with the files that a stopped one left there.
         """

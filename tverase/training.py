@@ -44,8 +44,8 @@ class Training:
     def advance(self, loss: Tensor, rate: float, decay: float) -> float:
         """One step of the optimiser and of the averages; the loss as a number.
 
-        `NumericalError` if that or its slope is not finite; all is then as it was before the step, and kept where `go_on`
-        looked.
+        `NumericalError` if the loss or its gradient is not finite. The state is then that before the step, and is saved to the
+        path of `go_on`.
         """
         value = loss.item()
         if not math.isfinite(value):
@@ -96,7 +96,7 @@ class Training:
                 self.save(path)
 
     def leave(self, path: Path | None, every: int, end: int) -> None:
-        """`save` after each `every` steps, if there is a path, but not at the end, where the result is what stays."""
+        """`save` after each `every` steps, if there is a path, but not at the end."""
         if path is not None and self.step % every == 0 and self.step < end:
             self.save(path)
 

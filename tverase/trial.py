@@ -55,7 +55,7 @@ class Inputs:
         return inputs
 
     def copy(self) -> "Inputs":
-        """The same inputs; what is added to the copy is not added to these."""
+        """The same inputs. Additions to the copy do not change these."""
         return Inputs(dict(self.cond), dict(self.concept), {role: list(names) for role, names in self.names.items()})
 
     def add(self, role: str, name: str, concept: Concept, cond: Tensor) -> None:

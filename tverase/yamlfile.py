@@ -67,7 +67,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(text: str, name: str) -> Document:
-    """The same for a text; `name` stands in messages."""
+    """The same for a text; messages have `name`."""
     node = _node(text, name)
     if node is None:
         return Document({}, {}, name)
@@ -107,7 +107,7 @@ def _node(text: str, name: str) -> yaml.Node | None:
 
 
 def _count(node: yaml.Node, name: str) -> None:
-    """Refuse what is too deep, refers to itself, or grows through aliases into more than `MOST` values."""
+    """Refuse a document that is too deep, refers to itself, or grows through aliases into more than `MOST` values."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, above: tuple[int, ...]) -> int:

@@ -19,10 +19,12 @@ from ..sampling import Sampling
 class Target:
     """A model under attack, and what the attacker knows and owns.
 
-    model: the erased model, the base model for the positive control, or anything between them. base: has the concept and the
-    encoder. owned(count): latents (count, ...) of images of the concept, drawn by the base model with noise of this attack's
-    own. found: Diverse Inversion embeddings that tuned nothing. budget: conditionings of a finding that is a list of prompts.
-    judge, sampling: for attacks that draw with the model and count what they see.
+    model: the erased model, the base model for the positive control, or a mixture.
+    base: the model with the concept and the encoder.
+    owned(count): latents (count, ...) of images of the concept. The base model drew them with noise of this attack's own.
+    found: held-out Diverse Inversion embeddings.
+    budget: the number of conditionings of a finding that is a list of prompts.
+    judge, sampling: for attacks that draw with the model and count.
     """
 
     model: Model
@@ -39,11 +41,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Finding:
-    """An input that an attack offers. Whether it draws the concept is counted by others, on both models.
+    """An input that an attack offers. The evaluation counts on both models whether it draws the concept.
 
-    cond: one conditioning (1, ...), or several that are drawn once each. kind: the input kind, where it is
-    not the attack's own name. text: the prompts behind it, if there are any. point: its place in the target's space of embeddings
-    (E,), if it has one; hardening varies it.
+    cond: one conditioning (1, ...), or several that are drawn once each.
+    kind: the input kind, if it is not the attack's own name.
+    text: the prompts behind it, if there are any.
+    point: its place in the target's space of embeddings (E,), if it has one. Hardening varies it.
     """
 
     name: str

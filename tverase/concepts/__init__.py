@@ -1,4 +1,4 @@
-"""Concepts: what is to go, in which words people ask for it, and what has to stay."""
+"""Concepts: the forget set as prompts of several input kinds, and the retain set."""
 
 from .base import Concept, Kind, Producer, Prompt, run_name, slug
 from .retain import evenly, halves, joint, spread

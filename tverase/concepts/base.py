@@ -101,7 +101,7 @@ class Concept(Settings):
 
     @property
     def template(self) -> str:
-        """The concept's own template, in which a free token stands."""
+        """The concept's own template, with a place for a free token."""
         return self.templates[0]
 
     @property

@@ -15,7 +15,7 @@ from .wording import CAPTIONS, WORDINGS
 
 @dataclass(frozen=True)
 class Built:
-    """A concept, what was assumed for it, and what looks wrong in what was given."""
+    """A concept, the assumptions made for it, and warnings about its settings."""
 
     concept: Concept
     assumed: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ KIND_OF_RETAIN = "retain"
 
 @dataclass(frozen=True)
 class Checked:
-    """One line: an input kind or a retain label, what was tried, and how often the judge saw what it should."""
+    """One line: an input kind or a retain label, the prompts, and how often the judge saw the right label."""
 
     kind: str
     what: str

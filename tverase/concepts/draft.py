@@ -67,7 +67,7 @@ def draft(name: str, kind: str, path: Path) -> str:
 
 
 def write_draft(name: str, kind: str, out: Path | None = None) -> Path:
-    """Write a concept file that is valid as it stands; one that exists is not overwritten."""
+    """Write a concept file that is valid without edits. An existing file is not overwritten."""
     path = out or Path("concepts") / f"{slug(name)}.yaml"
     text = draft(name, kind, path)
     read_concept(parse_document(text, str(path)))

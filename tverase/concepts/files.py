@@ -163,7 +163,7 @@ def _lines(path: Path, place: str) -> Iterable[str]:
 def _judged(
     content: ConceptFile, document: Document, retain: Iterable[Prompt]
 ) -> tuple[dict[str, Any] | None, str, list[str]]:
-    """The judge's settings, the label that it has to see, and what was assumed; labels are checked where it lists them."""
+    """The judge's settings, the label that it has to see, and the assumptions. Labels are checked if the judge lists them."""
     if content.judge is None:
         return None, content.label, []
     try:

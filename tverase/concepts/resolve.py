@@ -15,7 +15,7 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Resolved:
-    """The concepts, what was assumed for them, and what looks wrong in their files; for people to read."""
+    """The concepts, the assumptions made for them, and warnings about their files, for people to read."""
 
     concepts: tuple[Concept, ...]
     notices: tuple[str, ...] = ()

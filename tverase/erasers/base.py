@@ -14,10 +14,10 @@ from ..vector import TaskVector
 
 @dataclass(frozen=True)
 class Material:
-    """What an eraser may learn from. Nothing of it accepts a strength or is scored.
+    """The data of an eraser. None of it chooses a strength or is scored.
 
-    latents: images of each concept, (N, ...) by the concept's name. retain_latents (M, ...) and retain_cond (M, ...): images
-    of the half of the retain set that tunes, row i drawn by conditioning i.
+    latents: images of each concept, (N, ...) by the concept's name.
+    retain_latents (M, ...), retain_cond (M, ...): images of the tuning half of the retain set. Conditioning i drew row i.
     """
 
     model: Model

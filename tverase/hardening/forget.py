@@ -23,10 +23,11 @@ REACH, STRETCH = 12.0, (0.8, 1.6)
 
 @dataclass(frozen=True)
 class ForgetRetain:
-    """What the two teachers teach with.
+    """The data of both teachers.
 
-    retain_latents (N, ...) with the conditioning of each, retain_cond (N, ...); forget_latents (M, ...) of each concept's
-    images, by its name, and forget_cond (K, ...) that ask for the concepts, of which pairs are drawn at random.
+    retain_latents (N, ...), retain_cond (N, ...): the retain set, with the conditioning of each latent.
+    forget_latents (M, ...): images of each concept, by its name. forget_cond (K, ...): inputs that ask for the concepts.
+    Pairs of these two are drawn at random.
     """
 
     retain_latents: Tensor

@@ -73,8 +73,9 @@ def harden(
 ) -> Iterator[Round]:
     """Yields after each round; the last one is clean, or `settings.max_rounds` are over.
 
-    teacher: the strength of the edit that the student imitates. The vector of a round is the student's change divided by it, so
-    that alpha keeps its scale. checkpoint: a folder in which rounds are kept, so that a call that was stopped continues.
+    teacher: the strength of the edit that the student imitates. The vector of a round is the student's change divided by it,
+    so alpha keeps its scale.
+    checkpoint: a folder for the rounds, so that a stopped call continues.
     """
     base, kept = context.model.weights(), Checkpoint(checkpoint, context.model.meter)
     training = Training.of({key: base[key] for key in vector.delta})

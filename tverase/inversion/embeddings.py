@@ -1,4 +1,4 @@
-"""What was found, as files that others load: textual inversions (Gal et al., 2022, arXiv:2208.01618) as diffusers has them."""
+"""The embeddings as files: textual inversions (Gal et al., 2022, arXiv:2208.01618) as diffusers has them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -23,9 +23,10 @@ def stems(concepts: Iterable[str]) -> dict[str, str]:
 def write_embeddings(sets: Mapping[str, InversionSet], tokens: int, folder: Path) -> dict[str, dict[str, str]]:
     """`embeddings/<role>/<concept>-<number>.safetensors` in `folder` for each embedding that draws its concept.
 
-    A file holds the words (m, E) of its placeholder, `<bomb-tune-3>`. With `pipe.load_textual_inversion(file)` the prompt
-    "a <bomb-tune-3>" says what the embedding says in the template `a {}`. sets: by role, their points (K, m * E) with
-    m = `tokens`. Returns placeholder and file by the embedding's name.
+    A file has the tokens (m, E) of its placeholder, `<bomb-tune-3>`. After `pipe.load_textual_inversion(file)` the prompt
+    "a <bomb-tune-3>" equals the embedding in the template `a {}`.
+
+    sets: by role, their points (K, m * E) with m = `tokens`. Returns placeholder and file by the embedding's name.
     """
     written = {}
     names = stems(item.concept for found in sets.values() for item in found.found)

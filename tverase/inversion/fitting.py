@@ -11,8 +11,8 @@ from ..models.base import Meter
 def in_chunks(rows: Tensor, batch: int, chunk: int, meter: Meter, work: Callable[[Tensor, Tensor], None]) -> int:
     """`work(rows, images)` on all of `rows` (n,) and their `batch` images each, at most `chunk` images at once.
 
-    A part that does not fit into the memory is done again in halves, and so is all that comes after it; that chunk is the
-    answer, for the next time. What one image needs has to fit. Part that failed is not counted by the meter.
+    A part that does not fit into memory is repeated in halves, and so are the later parts. Returns that chunk for the next
+    time. One image has to fit. The meter does not count a part that failed.
     """
     parts = _parts(rows, batch, chunk)
     while parts:

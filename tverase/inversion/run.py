@@ -123,7 +123,7 @@ def words_of(model: Model, concept: Concept, settings: Invert) -> InputSpace:
 
 
 def spaces_of(model: Model, concept: Concept, settings: Invert) -> list[InputSpace]:
-    """Everything that a point can mean: as words, one meaning in each of the concept's templates; states stand in none."""
+    """All spaces of a point: tokens have one for each of the concept's templates, and states have one."""
     if settings.space == "states":
         return [space_of(model, concept, settings)]
     return [model.space(template, settings.tokens) for template in concept.templates]

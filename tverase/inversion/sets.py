@@ -31,9 +31,9 @@ class Found:
 
 @dataclass(frozen=True)
 class InversionSet:
-    """Embeddings (K, E) and what is known of each; `template` is the prompt that they stand in.
+    """Embeddings (K, E) with the facts of each; `template` is their prompt.
 
-    E is the dimension of the space that was searched: m free words have m times a word's.
+    E is the dimension of the searched space: m free tokens have m times that of one.
     """
 
     points: Tensor

@@ -1,7 +1,7 @@
 """Features of images that nobody here trained: EfficientNet-Lite0 on ImageNet (Tan & Le, 2019, arXiv:1905.11946).
 
-Taken where they were found to tell objects and styles apart best: after the expansions of two middle blocks, as mean,
-largest value and spread over the image. The pooled last layer, made for photographs, is worse on drawings.
+Taken after the expansions of two middle blocks, as mean, largest value and spread over the image. These tell objects and
+styles apart best. The pooled last layer, made for photographs, is worse on drawings.
 """
 
 from functools import cache

@@ -41,7 +41,7 @@ class Preprocess:
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Self:
-        """The settings of an image processor; a `ValueError` says what is not supported."""
+        """The settings of an image processor; a `ValueError` names an unsupported one."""
         if odd := [key for key in UNKNOWN if content.get(key)]:
             raise ValueError(f"{odd[0]} is not supported; write a judge of kind `python` around this model")
         if content.get("do_rescale", True) and abs(content.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3:

@@ -35,8 +35,8 @@ class Adapter(Protocol):
 def open_model(where: str | Path, device: str = "cpu") -> Model:
     """The model in a folder, or with a hub id, as a `Model` in float32.
 
-    Raises `ModelError` if it is missing, incomplete, damaged or of an unknown family, `UnsafeWeights` if its weights are
-    pickled, `NetworkError` if it has to be fetched and cannot be.
+    Raises `ModelError` if it is missing, incomplete, damaged or of an unknown family. Raises `UnsafeWeights` if its weights
+    are pickled, and `NetworkError` if it cannot be fetched.
     """
     folder = locate(where)
     return adapter_of(folder).open(folder, device)

@@ -1,4 +1,4 @@
-"""Model cards: what a source says about its licence, and what is said about an erased pipeline."""
+"""Model cards: the licence of a source, and the card of an erased pipeline."""
 
 import json
 import re
@@ -42,10 +42,10 @@ def _value(stated: str, after: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class ErasedCard:
-    """What the card of an erased pipeline says.
+    """The facts of the card of an erased pipeline.
 
-    base: the model as the user named it; base_hash: the `weights_hash` of its edited part before; tau_hash: the sha256
-    of the task vector's file; left_out: what `write_edited` returned.
+    base: the model as the user named it. base_hash: the `weights_hash` of its edited part before.
+    tau_hash: the sha256 of the task vector's file. left_out: the answer of `write_edited`.
     """
 
     concepts: Sequence[str]

@@ -1,8 +1,7 @@
 """The toy whose every input can be tried: digits, conditioned on a point of the unit sphere (Pham et al., 2024, sec. 3).
 
-A UNet2DModel of diffusers. Its label code has d dimensions; a fixed linear map leads from there into the time embedding,
-which stays wide. Images of 28 x 28 are worked on as 14 x 14 with four channels (pixel unshuffle): nothing is lost, and a
-step costs a quarter.
+A UNet2DModel of diffusers. Its label code has d dimensions; a fixed linear map leads from there into the wide time embedding.
+Images of 28 x 28 are folded to 14 x 14 with four channels (pixel unshuffle). This loses nothing, and a step costs a quarter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -137,7 +136,7 @@ class Digits:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote, in float32; what is missing or damaged is a `ModelError`."""
+        """Read the files of `save`, in float32. A missing or damaged file is a `ModelError`."""
         from diffusers import UNet2DModel
 
         weights, _ = read_tensors(folder / "unet" / "diffusion_pytorch_model.safetensors")

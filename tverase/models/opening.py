@@ -19,8 +19,8 @@ SHORTEST_CAPTION, LONGEST_CAPTION = 3, 4096  # tokens: begin, a word, end
 def open_pipeline(where: str | Path, layout: Layout = STABLE_DIFFUSION) -> Any:
     """The Stable Diffusion pipeline in a folder, or with a hub id, in float32 and without a safety checker.
 
-    Raises `ModelError` if it is missing, incomplete, damaged or of another architecture, `UnsafeWeights` if its
-    weights are pickled, `NetworkError` if it has to be fetched and cannot be.
+    Raises `ModelError` if it is missing, incomplete, damaged or of another architecture. Raises `UnsafeWeights` if its
+    weights are pickled, and `NetworkError` if it cannot be fetched.
     """
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import logging

@@ -34,8 +34,8 @@ def first_line(error: BaseException) -> str:
 def wrong_with(path: Path, folder: Path) -> str | None:
     """Why the file `path` of the model in `folder` is not to be read, or None. It follows no link out of the folder.
 
-    A link may point to a file of the same kind beside it, or, in a snapshot of the Hugging Face cache, to a blob of the
-    same repository.
+    A link may point to a file of the same kind beside it. In a snapshot of the Hugging Face cache it may point to a blob of
+    the same repository.
     """
     try:
         return _wrong_with(path, folder)

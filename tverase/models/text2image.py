@@ -20,8 +20,8 @@ from .text import embeddings_replaced, overflow, token_ids
 class TextToImage:
     """A `StableDiffusionPipeline` taken apart; `theta` are the weights that the UNet is called with.
 
-    The UNet's own parameters are never written: an edited model calls the same module with other weights, so ten edits
-    cost ten sets of weights and nothing else.
+    The UNet's own parameters are never written. An edited model calls the same module with other weights, so ten edits cost
+    ten sets of weights.
     """
 
     unet: Any

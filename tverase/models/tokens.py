@@ -1,7 +1,7 @@
 """A CLIP tokenizer whose vocabulary is learned from captions, so that every word they use is one token.
 
-The merges are learned here and not by `tokenizers`, whose trainer breaks ties by hash order: the same captions would give
-other token numbers in each run, and the shipped model could not be made again.
+The merges are learned here, because the trainer of `tokenizers` breaks ties by hash order. The same captions would give
+other token numbers in each run, and the shipped model could not be reproduced.
 """
 
 import re

@@ -25,7 +25,7 @@ RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}  # transformers 5 has n
 def write_edited(
     source: str | Path, weights: Mapping[str, torch.Tensor], out: Path, layout: Layout = STABLE_DIFFUSION
 ) -> tuple[str, ...]:
-    """Write the pipeline in folder `source` to `out` with other weights of the edited part; return what was left out.
+    """Write the pipeline in folder `source` to `out` with other weights of the edited part; return the omitted files.
 
     Only the known files of the parts that `model_index.json` names are written, and licence texts. Everything is a
     copy: a link would let what happens to `out` (a cache that write-protects its files) happen to the user's own model.
@@ -51,7 +51,7 @@ def write_edited(
 
 
 def _copies(folder: Path, index: Mapping[str, Any], layout: Layout) -> dict[str, Path]:
-    """What is copied: name in the result -> file of the source."""
+    """The files to copy: name in the result -> file of the source."""
     copies = {name: folder / name for name in legal(folder)}
     for name in named(index):
         if name in layout.parts:

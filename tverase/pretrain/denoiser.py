@@ -64,7 +64,7 @@ class Trainee:
 def train_denoiser(
     trainee: Trainee, pool: Pool, tokenizer: Any, words: Vocabulary, seed: int, *, steps: int, batch: int, rate: float
 ) -> Iterator[float]:
-    """Yields the loss of each step from where `trainee` stands to `steps`.
+    """Yields the loss of each step from that of `trainee` to `steps`.
 
     Every step has its own stream of random numbers, so a resumed training goes on as if it had not stopped.
     One caption in ten is empty, for classifier-free guidance (Ho & Salimans, 2022, arXiv:2207.12598).

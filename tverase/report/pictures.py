@@ -27,7 +27,7 @@ def png(image: Tensor) -> bytes:
 
 
 def data_uri(image: Tensor) -> str:
-    """One image, uint8 (3, H, W), to stand in an `src`: small ones pixel by pixel, large ones as a thumbnail."""
+    """One image, uint8 (3, H, W), for an `src`: small ones pixel by pixel, large ones as a thumbnail."""
     small = max(image.shape[1:]) <= SMALL
     content = png(image) if small else _encode(shrink(image[None], THUMBNAIL)[0], "WEBP", quality=85)
     return f"data:image/{'png' if small else 'webp'};base64,{b64encode(content).decode()}"

@@ -43,7 +43,7 @@ def save_png(figure: "Figure", path: Path, dpi: int = 150) -> None:
 
 
 def as_uri(figure: "Figure") -> str:
-    """The figure as SVG, to stand in an `src`."""
+    """The figure as SVG, for an `src`."""
     return f"data:image/svg+xml;base64,{b64encode(svg(figure).encode()).decode()}"
 
 

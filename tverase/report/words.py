@@ -84,7 +84,7 @@ def figure_of(axis: str) -> str:
 
 
 def spoken_axes(axes: Iterable[str]) -> str:
-    """What was counted of the retain set: `object and style`."""
+    """The axes that were counted on the retain set: `object and style`."""
     return listing(_AGREED if axis == AGREEMENT else axis for axis in axes)
 
 
@@ -111,7 +111,7 @@ def setting(facts: Facts, name: str) -> Any:
 
 
 def found(facts: Facts, concept: str, name: str) -> Mapping[str, Any] | None:
-    """What is known of the embedding called `name`; two concepts may use the same name."""
+    """The facts of the embedding called `name`; two concepts may use the same name."""
     known = [item for item in facts.inversions.get("found", ()) if item["name"] == name]
     return next((item for item in known if item["concept"] == concept), None)
 

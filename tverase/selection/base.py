@@ -41,7 +41,7 @@ class Selection:
     def scaled(self, vector: TaskVector) -> TaskVector:
         """The vector with each group times its strength; groups of strength 0 are no part of it.
 
-        `KeyMismatch` if nothing is left. What has strength 1 keeps its bits.
+        `KeyMismatch` if nothing is left. Groups of strength 1 keep their bits.
         """
         strengths = self.by_parameter(vector.delta)
         kept = vector.restrict(lambda key: strengths[key] != 0)

@@ -1,6 +1,6 @@
-"""Greedy search: group after group goes back to the base model, as long as everything else gains and the concept stays away.
+"""Greedy search: group after group returns to the base model, while the retain accuracy rises and recovery stays low.
 
-Backward, because the whole edit erases: what is asked of each group is whether it is needed.
+It goes backward, because the whole edit erases: each group is tested for being needed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ class Bench:
         return self._trial(selection, f"{round_}").control(self.alpha, self.settings.controls)
 
     def recovery(self, selection: Selection, round_: int, test: int) -> Seen:
-        """What comes back, on images that no other test has seen."""
+        """The recovery rate, on images that no other test has seen."""
         trial, inputs = self._trial(selection, f"{round_}/{test}"), self.trial.inputs.names["tune"]
         hits = trial.recovery(self.alpha, inputs, self.settings.images)
         return Seen(dict(zip(inputs, hits, strict=True)), self.settings.images)
@@ -80,8 +80,8 @@ class Bench:
 def search(trial: ModelTrial, alpha: float, settings: Search) -> Iterator[Selection]:
     """Yields the selection after each round, from the whole edit at `alpha` on; the last one is the answer.
 
-    A round tries every group that is left and removes the one without which control rises most, provided that the
-    recovery stays within the tolerance of the whole edit's. The first round that removes nothing is the last.
+    A round tries every remaining group. It removes the one without which the retain accuracy rises most, if the recovery
+    rate stays within the tolerance. The first round that removes nothing is the last.
     """
     bench, selection = Bench(trial, alpha, settings), Selection.everything(trial.vector.delta, settings.groups)
     whole = bench.recovery(selection, 0, 0)

@@ -32,7 +32,7 @@ class TokenModel(Protocol):
 
 @dataclass(frozen=True)
 class TokenSpace:
-    """Embeddings (K, m * E) that stand in a template, `a {}`, in place of a word: m tokens side by side."""
+    """Embeddings (K, m * E) in a template, `a {}`, in place of a word: m tokens side by side."""
 
     model: TokenModel
     template: str = "a {}"
@@ -73,7 +73,7 @@ class TokenSpace:
         return points.reshape(len(points), self.tokens, -1)
 
     def _layout(self) -> tuple[Tensor, int]:
-        """Token ids of the template with stand-ins (T,), and where the first stand-in is."""
+        """Token ids of the template with placeholders (T,), and the place of the first one."""
         tokenizer = self.model.tokenizer
         before, after = self.template.split(FREE)
         head = tokenizer(before.strip(), add_special_tokens=False).input_ids if before.strip() else []

@@ -28,9 +28,9 @@ SHOWN = 16  # pictures of each concept
 class Images:
     """Images as latents.
 
-    tensors: `latents/<slug>` (N, ...) of each concept and `latents/control` (M, ...) of the retain set; `shown/<slug>`, a few
-    pictures as uint8 (n, 3, H, W). prompts: row i of `latents/control` was drawn by `prompts[i]`. rates: by slug, how often
-    the judge sees the concept, as `hits/images`.
+    tensors: `latents/<slug>` (N, ...) of each concept, and `latents/control` (M, ...) of the retain set. `shown/<slug>` has a
+    few pictures as uint8 (n, 3, H, W).
+    prompts: `prompts[i]` drew row i of `latents/control`. rates: by slug, how often the judge sees the concept, as `hits/images`.
     """
 
     tensors: Mapping[str, Tensor]

@@ -26,7 +26,7 @@ class Inversions:
     costs: Mapping[str, int]
 
     def index(self, context: Context, written: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
-        """What was tried, found and spent, as JSON. written: more about an embedding, by its name."""
+        """Tried and accepted embeddings with their cost, as JSON. written: more about an embedding, by its name."""
         settings, more = context.invert, written or {}
         everything = [(role, item) for role in ROLES for item in self.sets[role].found]
         return {

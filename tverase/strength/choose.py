@@ -12,7 +12,7 @@ Counts = Mapping[str, tuple[int, int]]  # input -> hits and images
 
 
 class Trial(Protocol):
-    """What is asked of a model at any strength. Every call of `recovery` draws fresh images."""
+    """The measures of a model at any strength. Every call of `recovery` draws fresh images."""
 
     def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
         """For each input, in how many of `images` images the concept is seen."""
@@ -128,10 +128,12 @@ def choose(
 ) -> Iterator[StrengthChoice]:
     """Yields the choice after each strength; the last one is the answer.
 
-    Strengths are confirmed in a fixed sequence, strongest first, each with the whole error, and the first that fails ends it
-    (fixed-sequence testing: Angelopoulos et al., 2021, Learn then Test, arXiv:2110.01052). The sequence depends only on `teacher`,
-    or on an exploration of the inputs that tune. An input is bounded at every look (`sequential_upper`), and a strength is
-    safe if its worst input is, so that the error is split over neither. checkpoint: keeps confirmed strengths, so that a call that was stopped continues.
+    Strengths are confirmed in a fixed sequence, strongest first, each with the whole error. The first that fails ends it
+    (Learn then Test: Angelopoulos et al., 2021, arXiv:2110.01052). The sequence depends only on `teacher`, or on an
+    exploration of the inputs that tune.
+
+    The bound of an input holds at every interim analysis (`sequential_upper`), and a strength is safe if its worst input is.
+    So the error is split over neither. checkpoint: keeps confirmed strengths, so that a stopped call continues.
     """
     base = trial.control(0.0, settings.control_images)
     choice = StrengthChoice(teacher=teacher, base_control=base, images=base.trials)

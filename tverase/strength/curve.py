@@ -29,8 +29,9 @@ def choose_strength(
 ) -> Iterator[StrengthChoice]:
     """Yields the choice after each strength, then the answer with the curve around it.
 
-    teacher: the teacher strength of a hardened vector. latents: images of each concept, which attackers own. checkpoint: a folder
-    in which confirmed strengths are kept, so that a call that was stopped continues.
+    teacher: the teacher strength of a hardened vector.
+    latents: images of each concept, which attackers own.
+    checkpoint: a folder for confirmed strengths, so that a stopped call continues.
     """
     attacks = [built("attack", spec) for spec in settings.attacks]
     controls = tuning_prompts(context, "choose_strength")

@@ -1,8 +1,8 @@
-"""Activation weighting: what a task vector does to the forget set stays, what it does to the retain set shrinks.
+"""Activation weighting: a task vector keeps its effect on the forget set and loses it on the retain set.
 
 For each linear or convolution layer with the change dW, X minimises tr((X - dW) A_f (X - dW)^T) + lambda tr(X A_r X^T). A_f and
-A_r are the second moments of the layer's inputs on the forget set and on the retain set. This is the closed form of RegMean
-(Jin et al., 2023, arXiv:2212.09849) for merging theta_0 + tau on the forget set with theta_0 on the retain set.
+A_r are the second moments of the layer's inputs on the forget set and on the retain set. This is the closed form
+for merging theta_0 + tau on the forget set with theta_0 on the retain set (RegMean; Jin et al., 2023, arXiv:2212.09849).
 """
 
 import math
@@ -94,8 +94,8 @@ def weighted(
     """The vector with every linear and convolution layer weighted, times the factor that gives it the change of `vector`.
 
     model: the base. Norms, grouped convolutions and layers that are never called keep their change before that factor. The
-    change is that of the prediction on forget samples. The moments need 8 n^2 bytes for n inputs, at most `ROOM` at a time,
-    and a solution needs 32 n^2 more. A layer of more than `WIDEST` inputs is solved in blocks of input channels: the widest of
+    change is that of the prediction on forget samples. The moments need 8 n^2 bytes for n inputs, at most `ROOM` at a time.
+    A solution needs 32 n^2 more. A layer of more than `WIDEST` inputs is solved in blocks of input channels. The widest of
     Stable Diffusion 1.4 has 23,041 inputs, a moment of 2 GiB.
     """
     delta = {name: change.to(torch.float32) for name, change in vector.delta.items()}

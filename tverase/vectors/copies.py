@@ -1,6 +1,6 @@
 """Names of fine-tunes that differ in their seed only: `bomb`, `bomb~1`, `bomb~2`.
 
-The sign between name and number is in no name: a concept's slug has letters, digits and hyphens, and a fine-tuning of several
+No name has the sign between name and number. A concept's slug has letters, digits and hyphens, and a fine-tuning of several
 concepts joins them by `+`.
 """
 

@@ -1,4 +1,4 @@
-"""Captions: a scene in words, complete or leaving things unsaid as people do."""
+"""Captions: a scene in words, complete or with omissions, as people write."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A scene: one object in one style, where it stands, how large, mirrored or not, and on which background."""
+"""A scene: one object in one style, with place, size, mirroring and background."""
 
 from dataclasses import dataclass, fields
 
