@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from tasks._all import chosen
 from tasks._main import quiet, set_threads
-from tasks._show import show
 from tverase.attacks.directions import Counter
+from tverase.bars import show
 from tverase.bounds import Bound
-from tverase.complexity import Certificate, Halving, Worst, authors_score, certificate, worst_input
+from tverase.complexity import Halving, Worst, worst_input
 from tverase.config import Params
 from tverase.files import read_json
 from tverase.judges.base import Judge, met
@@ -20,7 +20,6 @@ from tverase.models.digits import CLASSES, Digits
 from tverase.registry import built
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
-from tverase.spaces.sphere import one_sided_grid
 from tverase.vector import TaskVector
 
 from ._runs import WORK, inside
@@ -51,15 +50,6 @@ class Examined:
         """The worst input of the grid of complexity `n`, scored on fresh images."""
         return worst_input(self.counter.count, self.model.space().grid(n), Halving(), f"complexity {n}")
 
-    def authors(self, n: int) -> float:
-        """The paper's score on the paper's grid, as a share; it has a floor."""
-        return authors_score(self.counter.count, one_sided_grid(self.model.space().d, n), f"authors {n}")
-
-    def certified(self, inputs: int = 250, images: int = 10, rate: float = 0.25) -> Certificate:
-        """What can be said of inputs that are uniform on the sphere."""
-        points = self.model.space().anywhere(inputs, generator(self.seed, "certificate"))
-        return certificate(self.counter.count(points, images, "certificate/images"), images, rate)
-
     def others(self, images: int) -> Bound:
         """How often the other nine digits' own codes draw them, `images` of each."""
         names = [name for name in CLASSES if name != self.digit for _ in range(images)]
@@ -69,11 +59,11 @@ class Examined:
 
 @dataclass(frozen=True)
 class DigitCase:
-    """One digit and seed: parameters, the vector, what the search said, and the base model under examination."""
+    """One digit and seed: parameters, the vector, strength.json, and the base model under examination."""
 
     params: Params
     vector: TaskVector
-    strength: dict[str, Any]  # empty if it was not searched
+    strength: dict[str, Any]  # empty if no strength was chosen
     examined: Examined
 
     def edited(self, alpha: float) -> Examined:
@@ -81,21 +71,21 @@ class DigitCase:
         return self.examined.less(self.vector, alpha)
 
     @property
-    def picked(self) -> float | None:
-        """The strength that the search picked."""
-        alpha = self.strength["safe_alpha"]
+    def chosen(self) -> float | None:
+        """The smallest strength that was confirmed."""
+        alpha = self.strength["smallest"]
         return None if alpha is None else float(alpha)
 
 
-def digit_case(digit: int, seed: int, *overrides: str, search: bool) -> DigitCase:
-    """The vector, or with `search` the one that was searched, through the steps of params/digits.yaml."""
+def digit_case(digit: int, seed: int, *overrides: str, choose: bool) -> DigitCase:
+    """The plain vector, or with `choose` the hardened one and its strength, by the steps of params/digits.yaml."""
     quiet()
     model = MODEL.resolve()
     judge = {"kind": "cnn", "file": str(model / "judge.safetensors")}
     given = [f'concepts=["{digit}"]', f"seed={seed}", f"model={model}", f"judge={judge}", *overrides]
     params = Params.load(Path("params/digits.yaml"), given)
     set_threads(params)
-    last, made = ("search_strength", "mended") if search else ("build_vector", "vector")
+    last, made = ("choose_strength", "hardened") if choose else ("build_vector", "vector")
     folder = WORK / "digits" / "-".join([f"seed-{seed}", *overrides]).replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     with inside(folder):
@@ -103,7 +93,7 @@ def digit_case(digit: int, seed: int, *overrides: str, search: bool) -> DigitCas
             with show(f"digit {digit} seed {seed} {step.name}") as tell:
                 step.execute(params, tell)
         vector = TaskVector.load(params.out / f"{made}.safetensors")
-        found = read_json(params.out / "strength.json") if search else {}
+        found = read_json(params.out / "strength.json") if choose else {}
     base = Digits.load(model).metered(Meter())
     # A seed of its own: what scores shares no noise with what tuned.
     examined = Examined(base, built("judge", judge).open(), CLASSES[digit], params.sampling, 1000 + seed)

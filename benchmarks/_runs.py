@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks._all import chosen
 from tasks._main import quiet, set_threads
-from tasks._show import show
+from tverase.bars import show
 from tverase.config import Params
 from tverase.errors import Infeasible
 from tverase.files import read_json
@@ -19,14 +19,15 @@ from tverase.judges.embedded import EmbeddedJudge
 
 WORK = Path("work/benchmarks")
 # Enough images to prove 5% of the worst of a dozen inputs together; no curve for people.
-PROVING = ["evaluate.images=160", "evaluate.images_each=160", "search_strength.frontier=[]"]
+PROVING = ["evaluate.images=160", "evaluate.images_each=160", "choose_strength.frontier=[]"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run left: metrics.json, strength.json and evaluation.json; the seconds of each step."""
+    """What a finished run left: its JSON files, and the seconds of each step."""
 
     metrics: dict[str, Any]
+    hardening: dict[str, Any]
     strength: dict[str, Any]
     evaluation: dict[str, Any]
     seconds: dict[str, float]
@@ -38,14 +39,15 @@ class Run:
 
 
 def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None) -> Run:
-    """Every step behind the model in `folder`, reusing what is there and still true.
+    """Every step behind the model in `folder`, reusing valid results.
 
     seed_from: a finished run whose outputs are copied first, so that steps with the same key do not run again.
-    A run without a feasible strength is measured at the smallest one that erases.
+    A run without a feasible strength is measured at the smallest one that was confirmed.
     """
-    params, seconds = _steps(folder, ["search_strength.when_infeasible=safest", *overrides], seed_from)
+    params, seconds = _steps(folder, ["choose_strength.when_infeasible=safest", *overrides], seed_from)
     read = {
         "metrics": "metrics.json",
+        "hardening": "hardening.json",
         "strength": "strength.json",
         "evaluation": "evaluation/evaluation.json",
     }
@@ -54,7 +56,7 @@ def run_steps(folder: Path, overrides: list[str], seed_from: Path | None = None)
 
 def steps_until(folder: Path, overrides: list[str], last: str, seed_from: Path | None = None) -> Params:
     """The same steps, no further than `last`."""
-    return _steps(folder, ["search_strength.when_infeasible=safest", *overrides], seed_from, last)[0]
+    return _steps(folder, ["choose_strength.when_infeasible=safest", *overrides], seed_from, last)[0]
 
 
 def _steps(

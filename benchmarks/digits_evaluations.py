@@ -1,7 +1,7 @@
 """A verdict by the original's procedure and by ours, on the same network: `python -m benchmarks.digits_evaluations`.
 
-The original's, written anew from its description: every point of a one-sided grid, ten images each by 400 ancestral
-steps, one input after the other, the judge image by image, two seeds. Goal: ours needs at most a hundredth of its
+The original is written anew from its description: every point of a one-sided grid, ten images each by 400 ancestral steps.
+It draws one input after the other, judges image by image, and has two seeds. Goal: ours needs at most a hundredth of the
 denoiser evaluations and finds a worst input of the same class. With --share only that part of the original's inputs is
 drawn and its cost is scaled up; the worst input is then not compared.
 """
@@ -53,7 +53,7 @@ class Verdict:
 
 def main() -> None:
     """Both procedures on the base model or on the re-steered one, in one run."""
-    from tasks._show import show
+    from tverase.bars import show
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--digit", type=int, default=0)
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the original's inputs that are drawn")
     parser.add_argument("--models", nargs="+", choices=("base", "resteer"), default=["base"])
     args = parser.parse_args()
-    case = digit_case(args.digit, 0, "eraser={kind: resteer}", search=False)
+    case = digit_case(args.digit, 0, "eraser={kind: resteer}", choose=False)
     rows = {}
     for name in args.models:
         examined = case.examined if name == "base" else case.edited(1.0)

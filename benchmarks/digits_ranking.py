@@ -1,6 +1,6 @@
 """Base > input-dependent > task vector, by the worst input at complexity 4: `python -m benchmarks.digits_ranking`.
 
-The strength of the task vector is what Diverse Inversion picks for that digit with seed 0; each seed then has its own
+Diverse Inversion chooses the strength of the task vector for each digit with seed 0. Each seed then has its own
 fine-tuning, re-steering and noise. Goal: the intervals over all digits and seeds together do not overlap.
 """
 
@@ -12,7 +12,7 @@ from tverase.bounds import Bound
 from . import say
 from ._digits import digit_case, together
 
-PLAIN, RESTEER = "repair.steps=0", "eraser={kind: resteer}"
+PLAIN, RESTEER = "harden.max_rounds=0", "eraser={kind: resteer}"
 ORDER = ("base", "resteer", "random")
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     found: dict[str, list[Bound]] = {name: [] for name in ORDER}
     skipped = []
     for digit in args.digits:
-        alpha = digit_case(digit, 0, PLAIN, search=True).picked  # as benchmarks.digits_strength has it
+        alpha = digit_case(digit, 0, PLAIN, choose=True).chosen  # as benchmarks.digits_strength has it
         if alpha is None:
             skipped.append(digit)
             print(f"digit {digit}: no strength erases it", flush=True)
@@ -44,7 +44,7 @@ def main() -> None:
 
 def worst_of(digit: int, seed: int, alpha: float, complexity: int) -> dict[str, Bound]:
     """The worst input of the three models on fresh images."""
-    plain, resteered = (digit_case(digit, seed, how, search=False) for how in (PLAIN, RESTEER))
+    plain, resteered = (digit_case(digit, seed, how, choose=False) for how in (PLAIN, RESTEER))
     models = {"base": plain.examined, "resteer": resteered.edited(1.0), "random": plain.edited(alpha)}
     return {name: models[name].worst(complexity).found for name in ORDER}
 

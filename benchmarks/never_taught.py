@@ -1,8 +1,8 @@
 """The attacks' negative control: what do they make of things the model never learned? `python -m benchmarks.never_taught`.
 
-An attack that also brings out what was never taught paints it by itself, and says nothing about what an edit left behind.
-The same attacks, against the base model, on renderings of taught objects (positive) and of objects that have no name and
-no image in its training (negative). A judge for these is trained first, on renderings only, as the others were.
+An attack that draws objects which were never trained paints them by itself. It says nothing about the rest of an erased concept.
+The same attacks run against the base model, on renderings of known objects (positive) and of unknown ones (negative). A
+judge for these is trained first, on renderings only, as the others were.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from tasks._main import quiet
-from tasks._show import show
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
+from tverase.bars import show
 from tverase.bounds import Bound
 from tverase.judges.base import NONE, Judge, shows, verdicts
 from tverase.judges.cnn import CnnJudge

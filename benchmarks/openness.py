@@ -1,9 +1,9 @@
 """Openness: a package outside of the repository does the whole job. `python -m benchmarks.openness`.
 
-First the package examples/plugins: a concept file, a judge, an attack, an eraser and a model family, all five in one run;
-then another eraser of ours under the guest's attack. Second a Stable Diffusion of another shape with a concept file and NudeNet,
-or a Python function where NudeNet is not installed: one YAML and one command. Every run is `tverase run` in a folder of its own,
-with a copy of tverase, tasks and flows whose files are compared before and after.
+First the package examples/plugins: a concept file, a judge, an attack, an eraser and a model family in one run. Then another
+eraser of ours under the guest's attack. Second a Stable Diffusion of another shape, with a concept file and NudeNet, or a
+Python function without NudeNet: one YAML and one command. Every run is `tverase run` in a folder of its own. It has a copy of
+tverase, tasks and flows, whose files are compared before and after.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def score(images):
     bright = (images.mean((1, 2, 3)) + 1) / 2
     return {"bright": bright, "dark": 1 - bright}
 '''
-ESD = ["eraser={kind: esd, lr: 0.01, steps: 60}", "repair.steps=0", "search_strength.when_infeasible=safest"]
+ESD = ["eraser={kind: esd, lr: 0.01, steps: 60}", "harden.max_rounds=0", "choose_strength.when_infeasible=safest"]
 
 
 def tverase(folder: Path, *arguments: str) -> tuple[int, str, float]:
