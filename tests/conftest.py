@@ -125,8 +125,8 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
             "attacks": [{"kind": "concept-inversion", "words": 2, "steps": 1, "batch": 1}],
             "attacked": [0.75],
         },
-        "choose_strength": {"epsilon": 0.99, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4, "rounds": 1}
-        | {"explore": 2, "attacks": [SMALL], "attacked": [1.0], "control_images": 8}
+        "choose_strength": {"epsilon": 0.99, "confirm_at": 1, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4}
+        | {"rounds": 1, "explore": 2, "attacks": [SMALL], "attacked": [1.0], "control_images": 8}
         | {"frontier": [0, 1], "frontier_images": 2},
         "erase": {"alpha": None},
         "evaluate": {"images": 5, "images_each": 2, "controls": 16, "shown": 2, "defences": ["rounded-4"]}

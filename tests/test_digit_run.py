@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
     "invert": {"bins": [[0.2, 0.6], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2, "look": 0},
     "harden": {"steps": 2, "batch": 2, "teacher": 1.5, "uncaptioned": 0.0, "max_rounds": 1, "inputs": 4, "images": 2}
     | {"taught": [1, 1], "attacks": [GRID], "attacked": [1.0]},
-    "choose_strength": {"epsilon": 0.99, "delta": 1, "round": 4, "rounds": 1, "explore": 2, "shares": [1.0, 0.5]}
+    "choose_strength": {"epsilon": 0.99, "confirm_at": 1, "delta": 1, "round": 4, "rounds": 1, "shares": [1.0, 0.5]}
     | {"attacks": [GRID], "attacked": [1.0], "control_images": 9, "frontier": [0, 1], "frontier_images": 2},
     "evaluate": {"images": 5, "images_each": 2, "controls": 18, "shown": 2}
     | {"attacks": {"attack": None, "weaker": None, "grid": GRID, "ascent": ASCENT, "anywhere": {"kind": "random-inputs", "inputs": 7}}},

@@ -181,7 +181,16 @@ def test_no_two_strengths_of_a_choice_share_noise(
     derive = rng.derive
     monkeypatch.setattr(rng, "derive", lambda seed, purpose: used.append(purpose) or derive(seed, purpose))
     settings = ChooseStrength(
-        epsilon=0.99, delta=1, alpha_max=1, resolution=0.5, explore=2, round=2, rounds=2, control_images=4, attacks=()
+        epsilon=0.99,
+        confirm_at=1,
+        delta=1,
+        alpha_max=1,
+        resolution=0.5,
+        explore=2,
+        round=2,
+        rounds=2,
+        control_images=4,
+        attacks=(),
     )
     *_, choice = choose(trial, inputs.names["tune"], inputs.names["validate"], settings)
     assert choice.explored
