@@ -12,7 +12,7 @@ from tverase.report.infeasible import write_infeasible
 from tverase.report.panels import strength as curve
 from tverase.report.plots import save_png
 from tverase.report.verdict import Verdict, verdict
-from tverase.steps.strength import require_alpha
+from tverase.steps.erased import require_alpha
 
 from . import erase, evaluate, report
 from ._lineage import origin, resolved

@@ -2,8 +2,7 @@
 
 from tverase.files import read_json
 from tverase.progress import Progress
-from tverase.steps.erased import write_erased
-from tverase.steps.strength import require_alpha
+from tverase.steps.erased import require_alpha, write_erased
 from tverase.vector import TaskVector
 
 from ._common import base_model, model_path

@@ -2,8 +2,8 @@
 
 from tverase.files import write_tensors
 from tverase.progress import Progress
+from tverase.steps.finetuning import fine_tunes
 from tverase.steps.images import Images
-from tverase.steps.vector import fine_tunes
 
 from ._common import model_path, unjudged
 from ._job import Job

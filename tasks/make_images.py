@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tverase.steps.images import make_images
+from tverase.steps.drawing import make_images
 
 from ._common import context_of, model_path
 from ._job import Job

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from .context import Context
     from .errors import TveraseError
     from .result import Result
+    from .steps.drawing import make_images
     from .steps.evaluation import evaluate
+    from .steps.finetuning import fine_tune
     from .steps.hardening import harden
-    from .steps.images import make_images
     from .steps.inversion import invert
     from .steps.strength import choose_strength
-    from .steps.vector import build_vector, fine_tune
+    from .steps.vector import build_vector
     from .vector import TaskVector
 
 __all__ = [
@@ -59,10 +60,10 @@ _HOMES = {
     "choose_strength": "steps.strength",
     "erase": "api",
     "evaluate": "steps.evaluation",
-    "fine_tune": "steps.vector",
+    "fine_tune": "steps.finetuning",
     "harden": "steps.hardening",
     "invert": "steps.inversion",
-    "make_images": "steps.images",
+    "make_images": "steps.drawing",
     "open_model": "api",
     "prepare": "api",
 }

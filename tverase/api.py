@@ -22,8 +22,9 @@ from .registry import built
 from .report.about import judge_facts, versions
 from .report.facts import Facts
 from .result import Result
-from .steps import evaluation, hardening, images, inversion, selection, strength, vector
-from .steps.erased import write_erased
+from .steps import drawing, evaluation, finetuning, hardening, inversion, selection, strength, vector
+from .steps.erased import require_alpha, write_erased
+from .steps.images import Images
 from .strength.choose import StrengthChoice
 from .vector import TaskVector
 
@@ -104,7 +105,7 @@ class _Work:
     def run(self) -> Result:
         params, roles = self.params, ("tune", "validate")
         with self._step("make_images") as context:
-            drawn = images.make_images(context, params.make_images)
+            drawn = drawing.make_images(context, params.make_images)
         tau = self._vector(drawn)
         with self._step("invert") as context:
             found = inversion.invert(context, drawn)
@@ -127,14 +128,14 @@ class _Work:
         pictures |= {f"concept/{k.partition('/')[2]}": v for k, v in drawn.tensors.items() if k.startswith("shown/")}
         return self._result(hardened, alpha, choice, evaluated, index, pictures)
 
-    def _vector(self, drawn: images.Images) -> TaskVector:
+    def _vector(self, drawn: Images) -> TaskVector:
         """The vector of the fine-tunes, or of another eraser."""
         params = self.params
         if params.eraser is not None:
             with self._step("build_vector") as context:
                 return vector.erased_by(context, built("eraser", params.eraser), drawn)
         with self._step("finetune") as context:
-            finetuned = vector.fine_tune(context, drawn, params.finetune)
+            finetuned = finetuning.fine_tune(context, drawn, params.finetune)
         with self._step("build_vector") as context:
             return vector.build_vector(context, finetuned, drawn, params.build_vector)
 
@@ -142,7 +143,7 @@ class _Work:
         if self.params.erase.alpha is not None:
             return self.params.erase.alpha
         try:
-            return strength.require_alpha(choice.as_dict(), self.params.choose_strength)
+            return require_alpha(choice.as_dict(), self.params.choose_strength)
         except Infeasible:
             return None
 

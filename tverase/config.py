@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -210,7 +211,7 @@ class Params(Settings):
         """The concepts, with their prompts."""
         return list(self.resolved.concepts)
 
-    @property
+    @cached_property  # concept files are read once
     def resolved(self) -> Resolved:
         """The concepts with the assumptions made for them, for people to read."""
         return resolve_all(self.concepts)

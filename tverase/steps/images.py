@@ -4,24 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from torch import Tensor
 
-from ..bounds import Bound
-from ..concepts import joint
-from ..concepts.check import check_prompts
 from ..context import Context
-from ..drawing import draw_concept, learned_images, require_drawn, retain_images
 from ..files import read_tensors, write_tensors
-from ..images import to_bytes
-from ..judges.base import require_labels
-
-if TYPE_CHECKING:
-    from ..config import MakeImages
 
 CONTROL_PROMPTS = "control prompts"  # in the file's metadata
-SHOWN = 16  # pictures of each concept
 
 
 @dataclass(frozen=True)
@@ -55,20 +45,3 @@ class Images:
         tensors, about = read_tensors(path)
         prompts = json.loads(about.pop(CONTROL_PROMPTS))
         return cls(tensors, tuple(prompts), about)
-
-
-def make_images(context: Context, settings: "MakeImages") -> Images:
-    """Draw each concept and the retain set on the base model; `NothingToErase` if the judge does not see a concept."""
-    model, sampling, seed = context.model, context.sampling, context.seed
-    check_prompts(model, context.concepts)
-    require_labels(context.judge, [label for p in joint(context.concepts) for label in p.labels])
-    tensors, rates = {}, {}
-    for concept in context.concepts:
-        drawn = draw_concept(model, concept, settings.images, seed, sampling, context.tell)
-        bound: Bound = require_drawn(concept, drawn.images, context.judge, settings.at_least)
-        learned = learned_images(model, concept, drawn, sampling.batch)
-        tensors[f"latents/{concept.slug}"] = learned.latents
-        tensors[f"shown/{concept.slug}"] = to_bytes(learned.images[:SHOWN])
-        rates[concept.slug] = f"{bound.successes}/{bound.trials}"
-    prompts, tensors["latents/control"] = retain_images(model, context.concepts, settings.controls, seed, sampling)
-    return Images(tensors, tuple(prompts), rates)

@@ -1,11 +1,8 @@
 """The strength of a vector: the smallest at which every input fails while the retain set survives."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..context import Context
-from ..errors import Infeasible
 from ..inversion.sets import InversionSet
 from ..strength import curve
 from ..strength.choose import StrengthChoice
@@ -33,20 +30,3 @@ def choose_strength(
     how = images.forget(context), settings, teacher, checkpoint
     *_, choice = curve.choose_strength(context, vector, inputs, *how)
     return choice
-
-
-def require_alpha(answer: Mapping[str, Any], settings: ChooseStrength) -> float:
-    """The strength to use; `Infeasible` if there is none and the settings do not ask for the safest one.
-
-    answer: strength.json, or `StrengthChoice.as_dict`.
-    """
-    alpha, smallest = answer["alpha"], answer["smallest"]
-    if alpha is not None:
-        return float(alpha)
-    if settings.when_infeasible == "safest" and smallest is not None:
-        return float(smallest)
-    raise Infeasible(
-        f"no strength meets both bounds: {answer['reason']}. Allow more loss (choose_strength.delta), ask for less "
-        "(choose_strength.epsilon), or set choose_strength.when_infeasible=safest to go on with the smallest strength that "
-        "erases."
-    )
