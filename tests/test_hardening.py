@@ -34,7 +34,16 @@ from tverase.world.vocabulary import vocabulary
 ALPHA = 2.0
 ATTACK = {"kind": "concept-inversion", "words": 2, "steps": 1, "batch": 1}
 SETTINGS = Harden(
-    max_rounds=3, steps=12, batch=8, lr=1e-3, inputs=6, images=2, look=2, attacks=(ATTACK,), attacked=(0.5, 1.0)
+    max_rounds=3,
+    clean_rounds=1,
+    steps=12,
+    batch=8,
+    lr=1e-3,
+    inputs=6,
+    images=2,
+    look=2,
+    attacks=(ATTACK,),
+    attacked=(0.5, 1.0),
 )
 
 
@@ -156,6 +165,13 @@ def test_it_ends_with_a_clean_round_or_the_last(
         assert [found.share for found in one.found] == [0.5, 0.5, 1.0, 1.0]
         assert len(one.conditionings) == len(one.found)
         assert {found.images for found in one.found} == {SETTINGS.images}
+
+
+def test_rounds_in_a_row_have_to_be_clean(context: Context, vector: TaskVector, data: ForgetRetain) -> None:
+    """One answer of the judge for each of a round's four findings: clean, not clean, clean, clean."""
+    answers = [False] * 4 + [True] * 4 + [False] * 8
+    done = hardened(replace(context, judge=Sees(*answers)), vector, data, steps=1, max_rounds=9, clean_rounds=2)
+    assert [one.clean for one in done] == [True, False, True, True]
 
 
 def test_attacks_are_on_shares_of_the_change_and_findings_join_the_forget_set(

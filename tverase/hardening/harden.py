@@ -1,4 +1,4 @@
-"""Hardening: distil, attack, add the findings to the forget set, until a whole round finds nothing."""
+"""Hardening: distil, attack, add the findings to the forget set, until whole rounds find nothing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def harden(
     teacher: float,
     checkpoint: Path | None = None,
 ) -> Iterator[Round]:
-    """Yields after each round; the last one is clean, or `settings.max_rounds` are over.
+    """Yields after each round, until `clean_rounds` in a row find nothing or `max_rounds` are over.
 
     teacher: the strength of the edit that the student imitates. The vector of a round is the student's change divided by it,
     so alpha keeps its scale.
@@ -82,11 +82,13 @@ def harden(
     student = Distillation(
         context.model, vector.apply(base, teacher), data, settings, training, context.seed, context.model.null[:0]
     )
+    clean = 0
     for number in range(1, settings.max_rounds + 1):
         done = _kept_round(kept, student, number) or _round(context, kept, student, number)
         delta = {key: (base[key] - weight) / teacher for key, weight in training.average.items()}
-        yield Round(number, TaskVector(delta, vector.base, vector.about), *done)
-        if not any(one.hits for one in done[1]):
+        yield (latest := Round(number, TaskVector(delta, vector.base, vector.about), *done))
+        clean = clean + 1 if latest.clean else 0
+        if clean == settings.clean_rounds:
             return
 
 

@@ -8,9 +8,10 @@ from ..settings import Settings
 
 
 class Harden(Settings):
-    """Rounds of distillation and attack, until a whole round finds nothing."""
+    """Rounds of distillation and attack, until whole rounds find nothing."""
 
     max_rounds: NonNegativeInt = 12  # 0: the vector stays as it is
+    clean_rounds: PositiveInt = 2  # in a row that end it: one may be luck
     steps: PositiveInt = 50  # of distillation in a round, for each concept
     # Strength of the edit that teaches; none: the first of `teachers` that erases. Inputs that recover the concept from the
     # teacher recover it from the student as well, so the teacher is stronger than most concepts need.

@@ -21,7 +21,7 @@ from ..progress import Progress, Tell, silent
 from ..rng import generator
 from ..vector import TaskVector
 
-DAMPING = 0.01  # of the mean eigenvalue of A_f
+DAMPING = 1.0  # of the mean eigenvalue of A_f; with less, the vector follows the noise of the samples
 WIDEST = 4096  # inputs of a block, with patches unfolded; a moment of it has 64 MiB
 ROOM = 2**31  # bytes of moments in memory at a time
 BATCH = 16
