@@ -125,8 +125,8 @@ def test_unproved_and_infeasible_runs_are_results(
         f"import torch\n\n\ndef all(images):\n    return torch.ones(len(images), {len(labels)})\n"
     )
     judge = {"kind": "python", "function": "seer:all", "labels": labels, "threshold": 0.5}
-    search = {**small_run["search_strength"], "epsilon": 0.3, "round": 20}
-    Path("params.yaml").write_text(yaml.safe_dump({**small_run, "judge": judge, "search_strength": search}))
+    choice = {**small_run["choose_strength"], "epsilon": 0.3, "round": 20}
+    Path("params.yaml").write_text(yaml.safe_dump({**small_run, "judge": judge, "choose_strength": choice}))
     code, out, err = call(["run", "--json"], monkeypatch, capsys)
     assert code == 10, err
     result = json.loads(out)
