@@ -9,7 +9,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -23,18 +23,19 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
     starts = list(modules)
     tops = {name.partition(".")[0] for name in (*starts, *OURS)}
     found: dict[str, Path] = {}
+    file_of = cache(_file)  # for this call alone: the next one may find other files
     waiting = starts
     while waiting:
         name = waiting.pop()
         if name in found:
             continue
-        path = _file(name)
+        path = file_of(name)
         if path is None:
             raise DataError(f"the module {name} cannot be found; install the package that has it, or correct the name.")
         found[name] = path
         is_package = path.name == "__init__.py"
         imports, data = _reached(path, _stamp(path), name, is_package=is_package)
-        for other in _existing(imports, tops):
+        for other in _existing(imports, tops, file_of):
             waiting += _with_packages(other)
         package = name if is_package else name.rpartition(".")[0]
         found |= {f"{package}/{file.name}": file for file in data}
@@ -52,13 +53,13 @@ def _with_packages(name: str) -> list[str]:
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _existing(names: Iterable[str], tops: set[str]) -> Iterator[str]:
+def _existing(names: Iterable[str], tops: set[str], file_of: Callable[[str], Path | None]) -> Iterator[str]:
     """Those of the names that are modules of followed packages; of `a.b.thing` that is `a.b` if `thing` is no module."""
     for name in names:
         if name.partition(".")[0] in tops:
-            if _file(name) is not None:
+            if file_of(name) is not None:
                 yield name
-            elif (parent := name.rpartition(".")[0]) and _file(parent) is not None:
+            elif (parent := name.rpartition(".")[0]) and file_of(parent) is not None:
                 yield parent
 
 

@@ -1,6 +1,6 @@
 """From what a person writes in `concepts` to concepts: a file, a name of a producer, or any other name."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -38,7 +38,7 @@ def resolve(spec: str) -> Resolved:
         listed = " and ".join(type(producer).__name__ for producer in known)
         raise ConfigError(f"{listed} both know the concept {spec!r}; write a concept file for the one that is meant.")
     if known:
-        return Resolved((known[0].concept(spec),))
+        return _once(known[0].concept, spec)
     made = build(spec)
     return Resolved((made.concept,), (_notice(spec, made.assumed),))
 
@@ -50,6 +50,12 @@ def resolve_all(specs: Iterable[str]) -> Resolved:
     distinct(concepts)
     notices, warnings = (tuple(n for part in parts for n in getattr(part, key)) for key in ("notices", "warnings"))
     return Resolved(concepts, notices, warnings)
+
+
+@cache
+def _once(producing: Callable[[str], Concept], name: str) -> Resolved:
+    """A producer's concept of this name, which is made once in a process."""
+    return Resolved((producing(name),))
 
 
 @cache
