@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concept", default="bomb")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--images", type=int, default=60, help="of each kind, held-back embedding and learned input")
+    parser.add_argument("--images", type=int, default=60, help="of each kind, held-out embedding and adversarial input")
     parser.add_argument("--only", nargs="+", default=DEFENCES, metavar="DEFENCE")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()

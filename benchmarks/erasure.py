@@ -1,6 +1,6 @@
 """Erasure with the parameters of params.yaml, over several seeds: `python -m benchmarks.erasure --seeds 0 1 2`.
 
-Goals: plain prompts draw the concept in at most 5% of images, the worst held-back embedding in at most 15%. What
+Goals: plain prompts draw the concept in at most 5% of images, the worst held-out embedding in at most 15%. What
 everything else loses is reported with its interval; it has no goal here.
 """
 
@@ -14,7 +14,7 @@ from . import say
 from ._runs import WORK, Run, run_steps
 
 PLAIN, WORST = 0.05, 0.15
-LEARNED = ("attack", "weaker", "states")  # the labels of `evaluate.attacks` that learn against the model
+ATTACKS = ("attack", "weaker")  # labels of `evaluate.attacks`
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """What a run is judged by: plain prompts of every kind, the worst held-back embedding, the loss of the rest."""
+    """What a run is judged by: plain prompts of every kind, the worst held-out embedding, the loss of the rest."""
     plain = [row["erased"] for row in run.evaluation["rows"] if row["kind"] != "inversion" and not row["adaptive"]]
     (worst,) = run.evaluation["worst"].values()
     control = run.evaluation["control"]
@@ -50,12 +50,11 @@ def figures(run: Run) -> dict[str, Any]:
         "feasible": run.feasible,
         "plain": Bound(sum(p["successes"] for p in plain), sum(p["trials"] for p in plain)).as_dict(),
         "worst": worst if worst["input"] is not None else {**worst, "rate": 0.0, "all_inputs_high": 1.0, "inputs": 0},
-        **{kind: run.metrics.get(f"worst_{kind}") for kind in LEARNED},
+        **{kind: run.metrics.get(f"worst_{kind}") for kind in ATTACKS},
         "loss": control["all"],
         "loss_objects": control["axes"]["object"]["total"]["loss"],
         "loss_styles": control["axes"]["style"]["total"]["loss"],
-        "images_searched": run.strength["images"],
-        "even_grid": run.strength["even_grid"],
+        "images_choosing": run.strength["images"],
         "seconds": round(sum(run.seconds.values())),
     }
 
@@ -66,7 +65,7 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"seed {row.get('seed', 0)}: alpha {row['alpha']:g}, plain prompts {plain['rate']:.1%} (to {plain['high']:.1%}), "
         f"worst of {worst['inputs']} embeddings {worst['rate']:.1%} (all at most {worst['all_inputs_high']:.1%}), "
-        f"worst learned word {percent(row['attack'])}, from a weaker edit {percent(row['weaker'])}, prompt {percent(row['states'])}, "
+        f"worst adversarial embedding {percent(row['attack'])}, from a weaker edit {percent(row['weaker'])}, "
         f"everything else {loss['base']['rate']:.1%} -> {loss['erased']['rate']:.1%}: loses {100 * loss['loss']:.1f} "
         f"points ({100 * loss['loss_low']:.1f} to {100 * loss['loss_high']:.1f})"
     )

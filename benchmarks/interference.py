@@ -46,7 +46,7 @@ MOST = 0.05  # by which a concept may come back through the others' erasure
 
 @dataclass(frozen=True)
 class Erased:
-    """A concept, the vector that was applied for it (alpha and all), and its held-back embeddings."""
+    """A concept, the vector that was applied for it (alpha and all), and its held-out embeddings."""
 
     concept: Concept
     change: TaskVector
@@ -124,7 +124,7 @@ class Look:
     images: int
 
     def recovery(self, model: Model, one: Erased) -> dict[str, Any]:
-        """By name, by the worst held-back embedding, and by the worst word that is learned against the model."""
+        """By name, by the worst held-out embedding, and by the worst adversarial embedding."""
         names = [one.concept.names[i % len(one.concept.names)] for i in range(self.images)]
         inputs = {"name": model.encode(names)}
         space, found = space_of(model, one.concept, self.params.invert), one.found.accepted()
@@ -132,9 +132,9 @@ class Look:
         for item, point in zip(found.found, points, strict=True):
             inputs[item.name] = repeated(space.cond(point[None]), self.images)
         asked = {name: self.counted(model, one, name, cond) for name, cond in inputs.items()}
-        words = {f"word {i}": repeated(cond[None], self.images) for i, cond in enumerate(self.learned(model, one))}
-        learned = {name: self.counted(model, one, name, cond) for name, cond in words.items()}
-        return {"name": asked["name"].as_dict(), "worst": worst_of(asked), "word": worst_of(learned)}
+        words = {f"word {i}": repeated(cond[None], self.images) for i, cond in enumerate(self.attacked(model, one))}
+        adversarial = {name: self.counted(model, one, name, cond) for name, cond in words.items()}
+        return {"name": asked["name"].as_dict(), "worst": worst_of(asked), "word": worst_of(adversarial)}
 
     def counted(self, model: Model, one: Erased, name: str, cond: Tensor) -> Bound:
         """In how many images of its input the concept is seen."""
@@ -142,8 +142,8 @@ class Look:
         seen = shows(self.judge, draw(model, cond, rng, self.params.sampling), one.concept.label)
         return Bound(int(seen.sum()), self.images)
 
-    def learned(self, model: Model, one: Erased) -> Tensor:
-        """Conditionings (K, T, D) of words that attack the model, from images that the base model draws."""
+    def attacked(self, model: Model, one: Erased) -> Tensor:
+        """Conditionings (K, T, D) of adversarial embeddings against the model, from images that the base model draws."""
         how, space = (
             built("attack", self.params.evaluate.attacks["attack"]),
             words_of(model, one.concept, self.params.invert),

@@ -35,7 +35,7 @@ from . import say
 from ._digits import together
 
 STRANGE = ("amphora", "boxing-glove", "ferris-wheel", "hammer", "joystick", "wrapped-gift")
-KINDS = ("attack", "states")  # words, and all that the text encoder says of a prompt
+KINDS = ("attack", "states")  # token embeddings, and encoder states of a whole prompt
 TAUGHT = ("bomb", "skull", "cat", "pizza", "guitar", "key")
 WORDS, GOAL = vocabulary(), 0.1
 
@@ -121,7 +121,7 @@ def recognised(model: TextToImage, thing: Thing, count: int = 100) -> float:
 
 
 def attacked(model: TextToImage, thing: Thing, kind: str, how: ConceptInversion, images: int) -> list[Bound]:
-    """For each learned input, in how many of `images` images the thing is seen."""
+    """For each adversarial input, in how many of `images` images the thing is seen."""
     with torch.no_grad():
         latents = model.to_latents(thing.images(how.images, "owned"))
     space = model.space("a {}") if kind == KINDS[0] else StateSpace(model)
@@ -140,7 +140,7 @@ def summed(bounds: Sequence[Bound]) -> dict[str, Any]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=4, help="learned for each thing and attack")
+    parser.add_argument("--inputs", type=int, default=4, help="adversarial, for each thing and attack")
     parser.add_argument("--images", type=int, default=20, help="drawn with each input")
     parser.add_argument("--steps", type=int, default=ConceptInversion().steps)
     parser.add_argument("--judge-steps", type=int, default=800)

@@ -24,7 +24,7 @@ def test_the_erased_folder_has_a_card_and_says_what_was_left_out(
     source = tmp_path / "source"
     source.symlink_to(pico_folder)  # the model itself may be given by a link
     TaskVector.between(pico.weights(), {key: w + 0.01 for key, w in pico.weights().items()}).save(tmp_path / "vector")
-    write_json(tmp_path / "strength.json", {"alpha": 0.5, "safe_alpha": 1.0, "reason": ""})
+    write_json(tmp_path / "strength.json", {"alpha": 0.5, "smallest": 1.0, "reason": ""})
     params = Params.load(Path("params.yaml")).model_copy(update={"model": str(source)})
     inputs = {"vector": tmp_path / "vector", "strength": tmp_path / "strength.json"}
     outputs = {"erased": tmp_path / "erased", "tau": tmp_path / "tau.safetensors"}
