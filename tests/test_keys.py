@@ -113,9 +113,11 @@ def test_every_file_changes_the_keys_of_just_the_stages_that_name_it() -> None:
         ("tverase/rng.py", {"make_images", "finetune", "invert"}, {"erase"}),
         ("tverase/world/vocabulary.yaml", {"make_images", "evaluate"}, {"report"}),
         ("tverase/report/report.html.j2", {"report"}, {"evaluate", "make_images"}),
-        ("tverase/bounds.py", {"search_strength", "evaluate"}, {"finetune"}),
+        ("tverase/bounds.py", {"choose_strength", "evaluate"}, {"finetune"}),
         ("tverase/models/text2image.py", {"make_images", "finetune", "erase"}, {"report"}),
-        ("tverase/attacks/worst_input.py", set(), {"evaluate", "repair"}),
+        ("tverase/attacks/worst_input.py", set(), {"evaluate", "harden"}),
+        ("tverase/hardening/distil.py", {"harden"}, {"choose_strength", "erase"}),
+        ("tverase/strength/choose.py", {"choose_strength"}, {"harden", "evaluate"}),
     ],
 )
 def test_who_depends_on_what(path: str, some: set[str], others: set[str]) -> None:
@@ -127,7 +129,7 @@ def test_who_depends_on_what(path: str, some: set[str], others: set[str]) -> Non
 @pytest.mark.parametrize(
     ("path", "some", "others"),
     [
-        ("tverase/attacks/worst_input.py", {"evaluate"}, {"make_images", "repair", "search_strength"}),
+        ("tverase/attacks/worst_input.py", {"evaluate"}, {"make_images", "harden", "choose_strength"}),
         ("tverase/models/digits_folder.py", {"make_images", "finetune", "erase", "evaluate"}, {"report"}),
         ("tverase/models/stable_diffusion_3.py", set(), {"make_images", "erase", "evaluate"}),
     ],

@@ -30,9 +30,9 @@ from tverase.registry import KINDS, built, entries, load
 ROOT = Path(__file__).parents[1]
 NAMES = {"judge": "hue", "attack": "random-search", "eraser": "empty-prompt", "model": "palette", "concept": "colours"}
 QUICK = [
-    "make_images.images=12", "make_images.controls=24", "invert.steps=30", "repair.steps=60", "repair.rounds=1",
-    "evaluate.images=40", "evaluate.images_each=40", "evaluate.controls=80", "search_strength.frontier=[]",
-    "eraser.steps=120", "search_strength.control_images=160", "search_strength.adaptive=1", "runtime.threads=1",
+    "make_images.images=12", "make_images.controls=24", "invert.steps=30", "harden.max_rounds=2",
+    "evaluate.images=40", "evaluate.images_each=40", "evaluate.controls=80", "choose_strength.frontier=[]",
+    "eraser.steps=120", "choose_strength.control_images=160", "runtime.threads=1",
 ]  # fmt: skip
 
 MADE = [step for step in STEPS if step.shipped is None][:-1]  # all but the report
@@ -153,7 +153,7 @@ def test_all_five_do_the_whole_job(erased: dict[str, Any], here: Path) -> None:
     assert erased["model"] == "models:/tverase-red@candidate"
     assert list(erased["steps"])[-1] == "report"
     page = Path(erased["report"]).read_text(encoding="utf-8")
-    for said in ("hue/1", "by the attack guess", "red erased"):
+    for said in ("hue/1", "attack guess", "red erased"):
         assert said in page
     evaluation = json.loads(Path("outputs/red/evaluation/evaluation.json").read_text())
     assert evaluation["judge"]["name"] == "hue/1"
@@ -176,7 +176,7 @@ def test_what_was_written_is_a_palette_again(erased: dict[str, Any], here: Path)
 def test_a_step_reruns_with_its_plug_in_alone(erased: dict[str, Any], here: Path) -> None:
     params = Params.load(Path("params.yaml"), QUICK)
     uses = {step.name for step in STEPS if f"{PACKAGE}.random_search" in step.code_files(params)}
-    assert uses == {"repair", "search_strength", "evaluate"}
+    assert uses == {"harden", "choose_strength", "evaluate"}
     assert {s.name for s in STEPS if f"{PACKAGE}.empty_prompt" in s.code_files(params)} == {"build_vector"}
     assert f"{PACKAGE}.hue" in next(s for s in STEPS if s.name == "make_images").code_files(params)
     assert all(f"{PACKAGE}.palette" in s.code_files(params) for s in MADE)
@@ -190,8 +190,8 @@ def test_another_concept_of_the_guest_by_name(here: Path) -> None:
 
 def test_our_eraser_under_the_guests_attack(here: Path) -> None:
     """ESD in place of the task vector, few steps, no demands; its rows are those of the guest's attack as well."""
-    overrides = [*QUICK, "eraser={kind: esd, steps: 5}", "repair.steps=0", "search_strength.when_infeasible=safest"]
-    params = Params.load(Path("params.yaml"), [*overrides, "search_strength.adaptive=0", "erase.alpha=1"])
+    overrides = [*QUICK, "eraser={kind: esd, steps: 5}", "harden.max_rounds=0", "choose_strength.attacks=[]"]
+    params = Params.load(Path("params.yaml"), [*overrides, "erase.alpha=1"])
     for step in MADE:
         step.execute(params)
     rows = json.loads((params.out / "evaluation/evaluation.json").read_text())["rows"]
