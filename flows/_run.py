@@ -76,20 +76,20 @@ def summary(params: Params, result: dict[str, Any]) -> None:
 
 
 def _numbers(console: Any, metrics: dict[str, Any]) -> None:
-    """How often each kind of input draws the concept, and what happened to everything else."""
+    """The recovery rate of each input kind, and the retain accuracy of both models."""
     from rich.table import Table
 
     from tverase.report.words import spoken_kind as spoken
 
-    table = Table("input", f"draws it at alpha {metrics['alpha']:g}", box=None, pad_edge=False)
+    table = Table("input", f"recovers it at alpha {metrics['alpha']:g}", box=None, pad_edge=False)
     for kind, rate in metrics["recovery"].items():
         table.add_row(spoken(kind), f"{rate:.1%}")
     if metrics["worst_inversion"] is not None:
         high = f"{metrics['worst_inversion']:.1%} (all at most {metrics['worst_inversion_high']:.1%}, 95%)"
-        table.add_row("worst held-back embedding", high)
+        table.add_row("worst held-out embedding", high)
     console.print(table)
     control = metrics["control"]
     console.print(
-        f"everything else: {control['base']:.1%} recognised before, {control['erased']:.1%} after "
+        f"retain accuracy: {control['base']:.1%} before, {control['erased']:.1%} after "
         f"(loss {100 * control['loss']:.1f} points, {100 * control['loss_low']:.1f} to {100 * control['loss_high']:.1f})\n"
     )

@@ -70,7 +70,7 @@ def erase_concept(
         effort: How much is drawn and searched; thorough takes several times as long as quick.
         seed: The only source of randomness.
         epsilon: The highest share of images in which any input may still draw the concept, upper bound.
-        delta: The highest loss of everything else, as a share.
+        delta: The highest retain loss, as a share.
         alpha: A strength that overrules the one that is searched for.
         device: Where it is computed: cpu, cuda, cuda:1 or mps.
         overrides: More parameters, each as KEY=VALUE, as in finetune.steps=100.
