@@ -7,7 +7,6 @@ import torch
 from examination import BOMB, CONTROLS, IMAGES, NOTO, SAMPLING, examined, examiner_of, inversions_of
 from torch import Tensor
 
-from tasks.evaluate import _behind
 from tverase.concepts import halves
 from tverase.config import Params
 from tverase.defences import Defended, Nearest, Rounded, Smoothed, named
@@ -18,6 +17,7 @@ from tverase.models.text2image import TextToImage
 from tverase.retention import kept
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
+from tverase.steps.evaluation import _behind
 from tverase.summary import metrics, summary
 from tverase.vector import TaskVector
 
