@@ -32,7 +32,7 @@ def test_a_file_is_all_that_a_job_needs(
     for name in ("red", "green"):
         Image.new("RGB", (20, 10), name).save(f"own/{name}.png")
     Path("star.yaml").write_text(f"{FILE}judge: {json.dumps(small_run['judge'])}\n", encoding="utf-8")
-    params = Params.parse({**small_run, "name": "", "judge": None, "concepts": ["star.yaml"]})
+    params = Params.parse({**small_run, "judge": None, "concepts": ["star.yaml"]})
     for step in chosen(params):
         step.execute(params)
     assert params.out == Path("outputs/kathe-s-star")
