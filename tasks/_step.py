@@ -166,21 +166,12 @@ class Step:
             for name, path in asides.items():
                 with storing(finals[name]):
                     path.rename(finals[name])
-        record = (
-            theirs.again()
-            if theirs
-            else Record(
-                step=self.name,
-                key=key,
-                inputs=hashes,
-                outputs={str(finals[name]): digest for name, digest in made.items()},
-                seconds=round(time.monotonic() - started, 2),
-                evaluations=job.meter.evaluations,
-                params=self.values(params),
-                code=digests(self.code_files(params)),
-                versions=versions(),
-            )
-        )
+        record = theirs.again() if theirs else Record(
+            step=self.name, key=key, inputs=hashes,
+            outputs={str(finals[name]): digest for name, digest in made.items()},
+            seconds=round(time.monotonic() - started, 2), evaluations=job.meter.evaluations,
+            params=self.values(params), code=digests(self.code_files(params)), versions=versions(),
+        )  # fmt: skip
         record.write(record_path)
         remove(scratch)
         if theirs is None and not self.shipped:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tverase import training as checkpoints
+from tverase.context import Context
 from tverase.errors import ConfigError, ModelError
 from tverase.finetune import FineTune, fine_tune
 from tverase.inversion.diverse import Invert, search
@@ -279,7 +280,8 @@ def test_a_trial_takes_codes(digits: Digits, data: DigitImages) -> None:
     cond = {f"code {name}": digits.encode([name]) for name in CLASSES}
     inputs = Inputs(cond, {f"code {name}": digit_concept(int(name)) for name in CLASSES}, {"tune": list(cond)})
     model = replace(digits, meter=Meter())
-    trial = ModelTrial(model, vector, inputs, digit_concept(3).retain, judge, Sampling(steps=2, guidance=1.0), 0)
+    context = Context(model, (digit_concept(3),), judge, Sampling(steps=2, guidance=1.0), Invert())
+    trial = ModelTrial(context, vector, inputs, digit_concept(3).retain)
     hits = trial.recovery(1.0, list(cond), 3)
     assert len(hits) == 10
     assert 0 < sum(hits) <= 30  # each image shows one thing, at one of the ten digits or at none

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tverase import rng
 from tverase.bounds import upper
+from tverase.context import Context
 from tverase.evaluation import Control, Examiner, Row
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
@@ -36,7 +37,7 @@ from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.summary import metrics, summary
-from tverase.trial import Inputs, ModelTrial
+from tverase.trial import Inputs, ModelTrial, tuning_prompts
 from tverase.vector import TaskVector
 
 LEARNED = ("attack", "weaker", "states")  # the labels of the attacks that search
@@ -237,7 +238,7 @@ def test_the_meter_counts_both_models(examiner: Examiner) -> None:
     assert (base.meter.images, base.meter.evaluations) == (images, images * SAMPLING.steps * 2)
 
 
-def test_no_noise_is_shared_with_the_search(
+def test_no_noise_is_shared_with_the_choice(
     examiner: Examiner, found: InversionSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What tuned the strength must not judge it: every seed of the evaluation is one that no trial has used."""
@@ -246,7 +247,8 @@ def test_no_noise_is_shared_with_the_search(
     monkeypatch.setattr(rng, "derive", lambda *given: (used.append(derive(*given)), derive(*given))[1])
     vector = TaskVector.between(examiner.base.weights(), examiner.erased.weights())
     inputs = Inputs.of(examiner.base, [BOMB], {"tune": found, "validate": found}, Invert())
-    trial = ModelTrial.of(examiner.base, vector, inputs, [BOMB], examiner.judge, SAMPLING, 0)
+    context = Context(examiner.base, (BOMB,), examiner.judge, SAMPLING, Invert())
+    trial = ModelTrial(context, vector, inputs, tuning_prompts(context, "choose_strength"))
     for role in ("tune", "validate"):
         trial.recovery(1.0, inputs.names[role], 2)
     trial.control(1.0, 4)

@@ -11,12 +11,15 @@ from tverase.context import Context
 from tverase.hardening.forget import forget_inputs, forget_retain, varied
 from tverase.hardening.settings import Harden
 from tverase.inversion.diverse import Invert
+from tverase.inversion.run import space_of, spaces_of, words_of
 from tverase.inversion.sets import Found, InversionSet
 from tverase.judges.base import Judge
 from tverase.models.base import in_turn
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
 from tverase.sampling import Sampling
+from tverase.spaces.states import StateSpace
+from tverase.spaces.tokens import TokenSpace
 from tverase.world.concepts import concept as named
 from tverase.world.vocabulary import vocabulary
 
@@ -75,3 +78,15 @@ def test_hardening_and_scoring_share_no_prompt(names: list[str]) -> None:
         assert scored.isdisjoint(one.tuning)
     tuning, scoring = halves(concepts)
     assert {p.text for p in tuning}.isdisjoint(p.text for p in scoring)
+
+
+def test_one_place_decides_what_a_point_means(pico: TextToImage) -> None:
+    bomb = concept("bomb")
+    words, states = Invert(tokens=2), Invert(space="states")
+    assert space_of(pico, bomb, words) == words_of(pico, bomb, words) == TokenSpace(pico, "a {}", 2)
+    assert space_of(pico, bomb, states) == StateSpace(pico, "a {}")
+    assert words_of(pico, bomb, states) == TokenSpace(pico, "a {}")
+    noto = concept("noto")
+    assert space_of(pico, noto, states) == StateSpace(pico, "something in {} style")
+    assert len(spaces_of(pico, bomb, words)) == len(bomb.templates)
+    assert spaces_of(pico, bomb, states) == [space_of(pico, bomb, states)]

@@ -22,7 +22,7 @@ from tverase.files import read_json
 from tverase.hardening.forget import REACH, STRETCH, forget_inputs, varied
 from tverase.hardening.settings import Harden
 from tverase.inversion.diverse import Invert, Round, search
-from tverase.inversion.run import space_of, spaces_of, words_of
+from tverase.inversion.run import space_of, words_of
 from tverase.inversion.sets import InversionSet
 from tverase.models.base import Meter
 from tverase.models.digits import Digits
@@ -162,17 +162,6 @@ def test_what_does_not_fit_into_the_memory_is_done_in_halves(
     room = 0
     with pytest.raises(torch.OutOfMemoryError):
         rounds(models[1], bomb, latents, settings)
-
-
-def test_one_place_decides_what_a_point_means(pico: TextToImage, bomb: Concept) -> None:
-    words, states = Invert(tokens=2), Invert(space="states")
-    assert space_of(pico, bomb, words) == words_of(pico, bomb, words) == TokenSpace(pico, "a {}", 2)
-    assert space_of(pico, bomb, states) == StateSpace(pico, "a {}")
-    assert words_of(pico, bomb, states) == TokenSpace(pico, "a {}")
-    noto = concept("noto", vocabulary())
-    assert space_of(pico, noto, states) == StateSpace(pico, "something in {} style")
-    assert len(spaces_of(pico, bomb, words)) == len(bomb.templates)
-    assert spaces_of(pico, bomb, states) == [space_of(pico, bomb, states)]
 
 
 @pytest.mark.parametrize("how", SPACES, ids=str)

@@ -81,6 +81,7 @@ def test_dvc_watches_what_the_selector_reads(small_run: dict[str, Any], tmp_path
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     stages = yaml.safe_load(pipeline(Path("params.yaml"), Path("dvc.yaml"), tmp_path))["stages"]
     deps = {
-        path.replace("${name}", "bomb").replace("${model}", small_run["model"]) for path in stages["select"]["deps"]
+        path.replace("${concepts[0]}", "bomb").replace("${model}", small_run["model"])
+        for path in stages["select"]["deps"]
     }
     assert {str(path) for path in select.STEP.inputs(Params.parse(content)).values()} <= deps

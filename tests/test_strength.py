@@ -143,12 +143,6 @@ def test_every_strength_is_attacked_afresh() -> None:
     assert set(last.counts) == {"found 3"}  # findings are drawn first and end the test
 
 
-def test_without_attacks_nothing_is_attacked() -> None:
-    trial = Attacked({"t": always(0.0), "v": always(0.0)})
-    answer(trial, ["t"], ["v"], 4.0)
-    assert trial.at == []
-
-
 def test_infeasible_when_retain_accuracy_falls() -> None:
     trial = Scripted({"v": falling(1.0, 0.01)}, kept=lambda alpha: 0.95 if alpha < 0.5 else 0.4)
     found = answer(trial, ["v"], ["v"])
@@ -282,13 +276,6 @@ def test_the_choice_is_json_and_counts_the_images_that_were_drawn(outcome: str) 
     assert content["images"] == trial.drawn
     assert [step["worst"] for step in content["tested"]] == [step.worst for step in found.tested]
     assert content["base_control"]["trials"] == ChooseStrength().control_images
-
-
-def test_every_strength_is_yielded() -> None:
-    steps = list(choose(Scripted({"v": falling(1.0, 0.01)}), ["v"], ["v"], ChooseStrength(**PLAIN)))
-    seen = [(len(step.explored), len(step.tested)) for step in steps]
-    assert seen == sorted(seen)
-    assert all(step.alpha is None for step in steps[:-1])
 
 
 def test_a_stopped_choice_continues(tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ PACKAGES = ("tverase", "torch", "diffusers", "transformers", "prefect", "dvc", "
 
 
 def judge_facts(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Version, accuracy and threshold of each judge, by its part; a judge that has no parts is called `judge`."""
+    """Version, accuracy and threshold of each judge, and the disagreement of a panel; a single judge is called `judge`."""
     parts = about.get("judges") or ({"judge": about} if about else {})
-    return {
-        name: {"version": one["name"], **{k: one[k] for k in ("accuracy", "threshold")}} for name, one in parts.items()
-    }
+    found: dict[str, Any] = {}
+    for name, one in parts.items():
+        more = {"disagreement": one["disagreement"]} if "disagreement" in one else {}
+        found[name] = {"version": one["name"], "accuracy": one["accuracy"], "threshold": one["threshold"], **more}
+        found |= {f"{name}, {each['name']}": judge_facts(each)["judge"] for each in one.get("members", ())}
+    return found
 
 
 def versions() -> dict[str, str]:
