@@ -142,8 +142,8 @@ def test_a_damaged_report_is_written_again(erased: dict[str, Any], params: Param
 def test_a_lost_output_is_rebuilt_and_nothing_else(erased: dict[str, Any], place: Path, params: Params) -> None:
     before = outputs(place, params)
     shutil.rmtree(params.out / "inversions")
-    steps = erase_concept()["steps"]
-    assert [name for name, step in steps.items() if not step["reused"]] == ["invert", "report"]
+    made = [name for name, step in erase_concept()["steps"].items() if not step["reused"]]
+    assert made in (["invert"], ["invert", "report"]), "the report shows how long the step took, which may be the same"
     assert outputs(place, params) == before
 
 
