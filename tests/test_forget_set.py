@@ -1,5 +1,6 @@
 """The forget set of hardening: prompts, embeddings in many templates, random embeddings, and the findings of attacks."""
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tverase.attacks.base import Finding
 from tverase.concepts import Concept, halves
 from tverase.context import Context
-from tverase.hardening.forget import forget_inputs, forget_retain, varied
+from tverase.hardening.forget import forget_inputs, forget_set, varied
 from tverase.hardening.settings import Harden
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of, spaces_of, words_of
@@ -59,15 +60,13 @@ def test_findings_are_kept_as_they_are_and_varied(share: float, context: Context
     assert all(torch.equal(row, other.cond[0]) for row in rows[SETTINGS.inputs :])
 
 
-def test_forget_and_retain_of_a_run(context: Context) -> None:
-    rng = generator(0, "tests/run")
-    images = {"latents/bomb": context.model.start(3, rng), "latents/control": context.model.start(2, rng)}
+def test_the_forget_set_has_every_concept(context: Context) -> None:
+    both = replace(context, concepts=(*context.concepts, concept("skull")))
     point = context.model.space("a {}").anchor("owl")[None]
     tune = InversionSet(point, (Found("t0", "bomb", 0.0, 1.0, 0.5, 9, 10, accepted=True),), "a {}")
-    data = forget_retain(context, images, ["a cat", "a dog"], tune, SETTINGS)
-    assert torch.equal(data.retain_cond, context.model.encode(["a cat", "a dog"]))
-    assert torch.equal(data.forget_latents["bomb"], images["latents/bomb"])
-    assert len(data.forget_cond) == 3 * SETTINGS.inputs
+    rows = forget_set(both, tune, SETTINGS)
+    assert len(rows) == 3 * SETTINGS.inputs + 2 * SETTINGS.inputs  # there is no embedding of the second concept
+    assert torch.equal(rows[: 3 * SETTINGS.inputs], forget_set(context, tune, SETTINGS))
 
 
 @pytest.mark.parametrize("names", [["bomb"], ["bomb", "skull"]])

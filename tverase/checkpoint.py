@@ -12,6 +12,11 @@ from .files import dropped, read_json, read_tensors, write_json, write_tensors
 from .models.base import Meter
 
 
+def under(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `kind/`, without it."""
+    return {name.partition("/")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"{kind}/")}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A folder with one JSON file for each part, and its tensors beside it; without a folder nothing is kept.

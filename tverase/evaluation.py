@@ -1,7 +1,7 @@
 """Base and erased model side by side, on inputs, seeds and images that tuned nothing; summary.py says what came out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -167,29 +167,37 @@ class Examiner:
         def findings(model: Model) -> list[Finding]:
             return list(tried.attack.run(self._target(concept, tried, budget, self._mixed(model, tried.share))))
 
-        def rows_of(found: Sequence[Finding]) -> Tensor:
-            return torch.cat([in_turn(one.cond, budget.each) for one in found])
+        def drawn(model: Model, found: Sequence[Finding]) -> list[Tensor]:
+            return self._drawn(model, found, budget.each, score)
+
+        def seen(images: Sequence[Tensor]) -> list[Tensor]:
+            return [shows(self.judge, part, concept.label) for part in images]
 
         mine = findings(self.erased)
         if not mine:
             return
-        control = findings(self.base) or mine
-        conds = [rows_of([control[i % len(control)] for i in range(len(mine))]), rows_of(mine)]
-        drawn = [
-            draw(model, cond, generator(self.seed, score), self.sampling)
-            for model, cond in zip((self.base, self.erased), conds, strict=True)
-        ]
-        seen = [shows(self.judge, images, concept.label) for images in drawn]
-        guarded = {}
-        for name, model in self.behind.items():
-            through = findings(model) or mine
-            both = conds[1], rows_of([through[i % len(through)] for i in range(len(mine))])
-            guarded[name] = [self._seen_by(model, concept, cond, score) for cond in both]
-        for number, found in enumerate(mine):
-            part = slice(number * budget.each, (number + 1) * budget.each)
-            parts = [d[part] for d in drawn], [s[part] for s in seen]
-            behind = {name: max((s[part] for s in both), key=torch.sum) for name, both in guarded.items()}
-            yield self._row(concept, found.kind or tried.label, found.name, *parts, behind, adaptive=True)
+        plain = [replace(found, samples=None) for found in mine]  # what another model draws by the same input
+        before = drawn(self.base, _as_many(findings(self.base) or plain, len(mine)))
+        after = drawn(self.erased, mine)
+        base, erased = seen(before), seen(after)
+        guarded = {
+            name: [seen(drawn(model, plain)), seen(drawn(model, _as_many(findings(model) or plain, len(mine))))]
+            for name, model in self.behind.items()
+        }
+        for i, found in enumerate(mine):
+            behind = {name: max((counted[i] for counted in both), key=torch.sum) for name, both in guarded.items()}
+            kind = found.kind or tried.label
+            parts = [before[i], after[i]], [base[i], erased[i]]
+            yield self._row(concept, kind, found.name, *parts, behind, adaptive=True)
+
+    def _drawn(self, model: Model, found: Sequence[Finding], each: int, purpose: str) -> list[Tensor]:
+        """For each finding the images that it drew itself, or `each` images of its conditioning."""
+        conds = [in_turn(one.cond, each) for one in found if one.samples is None]
+        images: Iterator[Tensor] = iter(())
+        if conds:
+            all_images = draw(model, torch.cat(conds), generator(self.seed, purpose), self.sampling)
+            images = iter(torch.split(all_images, each))
+        return [next(images) if one.samples is None else one.samples for one in found]
 
     def _mixed(self, model: Model, share: float) -> Model:
         """The model with a share of the edit; the base model has none."""
@@ -211,6 +219,11 @@ class Examiner:
         base, erased = (by_axis(images, prompts, self.judge, reference) for images in (before, after))
         behind = {name: kept(drawn(model), prompts, self.judge, reference) for name, model in self.behind.items()}
         return Control(prompts, wanted(prompts, self.judge), base, erased, before, after, behind)
+
+
+def _as_many(found: Sequence[Finding], count: int) -> list[Finding]:
+    """`count` findings, in turn."""
+    return [found[i % len(found)] for i in range(count)]
 
 
 def examine(

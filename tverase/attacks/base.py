@@ -44,6 +44,7 @@ class Finding:
     """An input that an attack offers. The evaluation counts on both models whether it draws the concept.
 
     cond: one conditioning (1, ...), or several that are drawn once each.
+    samples: images (N, 3, H, W) that the attack drew itself, if `cond` alone does not say how. Nothing is drawn again then.
     kind: the input kind, if it is not the attack's own name.
     text: the prompts behind it, if there are any.
     point: its place in the target's space of embeddings (E,), if it has one. Hardening varies it.
@@ -54,6 +55,7 @@ class Finding:
     kind: str = ""
     text: tuple[str, ...] = ()
     point: Tensor | None = None
+    samples: Tensor | None = None
 
 
 def owning(latents: Tensor) -> Callable[[int], Tensor]:
@@ -71,6 +73,8 @@ class Attack(Protocol):
 
     adaptive: ClassVar[bool]
     """Whether the findings depend on the attacked model; then the base model is attacked apart, as the positive control."""
+    input_kind: ClassVar[int]
+    """The rung of its inputs: 0 to 2 words, 3 discrete search, 4 embeddings, 5 encoder states, 6 no text, 7 weights."""
 
     def run(self, target: Target) -> Iterator[Finding]:
         """Look for inputs; the same generator gives the same findings. Costs count on the models' meter."""

@@ -22,6 +22,7 @@ class ConceptInversion(Settings):
     """How hard the attacker tries."""
 
     adaptive: ClassVar[bool] = True
+    input_kind: ClassVar[int] = 4
 
     words: NonNegativeInt = 4  # learned at once, each from a start of its own; 0 is no attack
     steps: PositiveInt = 60

@@ -16,6 +16,7 @@ class Embeddings(Settings):
     """The held-out set of the inversion step, as it is."""
 
     adaptive: ClassVar[bool] = False
+    input_kind: ClassVar[int] = 4
 
     def run(self, target: Target) -> Iterator[Finding]:
         """One finding for each accepted embedding of the concept."""

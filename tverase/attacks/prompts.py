@@ -12,6 +12,7 @@ class Prompts(Settings):
     """Every kind of prompt of the concept that is scored, spread evenly over its list."""
 
     adaptive: ClassVar[bool] = False
+    input_kind: ClassVar[int] = 2
 
     def run(self, target: Target) -> Iterator[Finding]:
         """One finding for each kind of prompt."""

@@ -16,6 +16,7 @@ class RandomInputs(Settings):
     """How many. What they draw bounds the share of all inputs that draw the concept often (Markov's inequality)."""
 
     adaptive: ClassVar[bool] = False
+    input_kind: ClassVar[int] = 4
 
     inputs: PositiveInt = 400
 

@@ -19,6 +19,7 @@ class SphereAscent(Halving):
     """The search that a grid cannot do. The last comparison is by halving, which begins with `first` images of each."""
 
     adaptive: ClassVar[bool] = True
+    input_kind: ClassVar[int] = 4
 
     inputs: PositiveInt = 192  # random inputs, and
     images: PositiveInt = 2  # of each

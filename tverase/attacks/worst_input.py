@@ -18,6 +18,7 @@ class WorstInput(Halving):
     """Which grids are searched. Inputs that draw nothing soon get no more images."""
 
     adaptive: ClassVar[bool] = True
+    input_kind: ClassVar[int] = 4
 
     complexities: tuple[Complexity, ...] = Field(default=(2, 3, 4, 5), min_length=1)  # values an axis, one grid each
 

@@ -33,9 +33,24 @@ class Material:
         return self.model.encode([concept.names[0]])
 
 
+class Guard(Protocol):
+    """A change of the text encoder, of the sampler or in front of the denoiser. It is no part of the denoiser's weights."""
+
+    def guarded(self, model: Model, strength: float = 1.0) -> Model:
+        """The same model behind the guard. At strength 1 the method is applied as published, at 0 it changes nothing."""
+        ...
+
+
 class Eraser(Protocol):
     """A `Settings` class whose fields are the method's settings."""
 
-    def run(self, material: Material) -> TaskVector:
-        """The vector for theta_0 - alpha * vector; at alpha = 1 the method is applied as published."""
+    def run(self, material: Material) -> TaskVector | Guard:
+        """The vector for theta_0 - alpha * vector, or a guard; at alpha = 1 the method is applied as published."""
         ...
+
+
+def erased(model: Model, by: TaskVector | Guard, alpha: float = 1.0) -> Model:
+    """The model after the eraser's edit, or behind its guard, at a strength."""
+    if isinstance(by, TaskVector):
+        return model.with_weights(by.apply(model.weights(), alpha, check=False))
+    return by.guarded(model, alpha)

@@ -73,7 +73,7 @@ class Distillation:
 
     def _forget(self, rng: torch.Generator) -> tuple[Tensor, Conditioning]:
         """A batch of forget latents with inputs that ask for a concept, some of them with the empty caption."""
-        latents, count = torch.cat(list(self.data.forget_latents.values())), self.settings.batch
+        latents, count = self.data.all_forget_latents, self.settings.batch
         which = torch.randint(len(latents), (count,), generator=rng)
         cond = self.data.forget_cond[torch.randint(len(self.data.forget_cond), (count,), generator=rng)]
         if len(self.found):

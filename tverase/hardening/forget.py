@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,19 +36,19 @@ class ForgetRetain:
     forget_latents: Mapping[str, Tensor]
     forget_cond: Conditioning
 
+    @cached_property
+    def all_forget_latents(self) -> Tensor:
+        """The images of all concepts in one tensor."""
+        return torch.cat(list(self.forget_latents.values()))
 
-def forget_retain(
-    context: Context, images: Mapping[str, Tensor], prompts: Sequence[str], tune: InversionSet, settings: Harden
-) -> ForgetRetain:
-    """The sets of a run. images: latents of each concept and of `control`, whose row i was drawn by `prompts[i]`."""
-    device = context.model.device
-    latents = {c.name: images[f"latents/{c.slug}"].to(device) for c in context.concepts}
-    cond = [
-        forget_inputs(context, concept, tune.accepted(concept.name).points.to(device), settings.inputs)
-        for concept in context.concepts
-    ]
-    retain = images["latents/control"].to(device), context.model.encode(list(prompts))
-    return ForgetRetain(*retain, latents, torch.cat(cond))
+
+def forget_set(context: Context, tune: InversionSet, settings: Harden) -> Conditioning:
+    """The inputs that ask for the concepts: prompts, embeddings of `tune` and random embeddings."""
+    return torch.cat([forget_inputs(context, c, _points(context, c, tune), settings.inputs) for c in context.concepts])
+
+
+def _points(context: Context, concept: Concept, tune: InversionSet) -> Tensor:
+    return tune.accepted(concept.name).points.to(context.model.device)
 
 
 def forget_inputs(context: Context, concept: Concept, points: Tensor, count: int) -> Conditioning:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..attacks.base import Finding
 from ..attacks.run import attack
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, under
 from ..concepts import Concept
 from ..context import Context
 from ..judges.base import shows
@@ -98,7 +98,7 @@ Done = tuple[float, tuple[Counted, ...], dict[str, Tensor]]  # the last loss, th
 def _round(context: Context, kept: Checkpoint, student: Distillation, number: int) -> Done:
     """Distil, attack and count; the findings join the forget set."""
     settings, begun = student.settings, kept.begin()
-    steps, loss = settings.steps * len(context.concepts), 0.0
+    steps, loss = (settings.steps + settings.warm_up * (number == 1)) * len(context.concepts), 0.0
     for done in range(1, steps + 1):
         loss = student.step()
         note = f"round {number} of at most {settings.max_rounds}, loss {loss:.4f}"
@@ -125,13 +125,9 @@ def _kept_round(kept: Checkpoint, student: Distillation, number: int) -> Done | 
         return None
     value, tensors = there
     device = student.base.device
-    student.training.restore(_part(tensors, "training"), value["step"])
+    student.training.restore(under("training", tensors), value["step"])
     student.found = torch.cat([student.found, tensors["forget"].to(device)])
-    return value["loss"], tuple(Counted(**one) for one in value["found"]), _part(tensors, "found")
-
-
-def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    return {key.partition("/")[2]: tensor for key, tensor in tensors.items() if key.startswith(f"{kind}/")}
+    return value["loss"], tuple(Counted(**one) for one in value["found"]), under("found", tensors)
 
 
 def _found(context: Context, student: Distillation, number: int) -> Iterator[tuple[Concept, Finding, float]]:
@@ -146,12 +142,12 @@ def _found(context: Context, student: Distillation, number: int) -> Iterator[tup
 def _counted(
     context: Context, student: Distillation, found: list[tuple[Concept, Finding, float]], number: int
 ) -> tuple[Counted, ...]:
-    """How often each finding recovers its concept, at the weakest share of the student's change that is taught."""
+    """How often each finding recovers its concept, at a share of the student's change."""
     if not found:
         return ()
     images, rng = student.settings.images, generator(context.seed, f"harden/count/{number}")
     cond = torch.cat([in_turn(finding.cond, images) for _, finding, _ in found])
-    drawn = torch.split(draw(student.student(student.settings.taught[0]), cond, rng, context.sampling), images)
+    drawn = torch.split(draw(student.student(student.settings.judged), cond, rng, context.sampling), images)
     return tuple(
         Counted(
             f"{concept.slug}/{number}/{share:g}/{i}",

@@ -12,7 +12,10 @@ class Harden(Settings):
 
     max_rounds: NonNegativeInt = 12  # 0: the vector stays as it is
     clean_rounds: PositiveInt = 2  # in a row that end it: one may be luck
-    steps: PositiveInt = 50  # of distillation in a round, for each concept
+    # Steps of distillation before the first round and in each round, for each concept. Attacks on a student that has only
+    # begun say little, and each costs as much as a round of distillation.
+    warm_up: NonNegativeInt = 100
+    steps: PositiveInt = 50
     # Strength of the edit that teaches; none: the first of `teachers` that erases. Inputs that recover the concept from the
     # teacher recover it from the student as well, so the teacher is stronger than most concepts need.
     teacher: PositiveFloat | None = None
@@ -29,12 +32,10 @@ class Harden(Settings):
     # Shares of the student's change that are attacked in a round: a weaker edit still knows more of the concept.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
     images: PositiveInt = (
-        8  # of each finding, drawn at `judged` of the student's change; the round is clean if none recovers
+        8  # of each finding, drawn at `judged` of the student's change; a round is clean if none recovers
     )
-    judged: PositiveFloat = 0.75
-    as_found: float = Field(
-        default=0.5, ge=0, le=1
-    )  # share of the findings that are kept as they are, the others varied
+    judged: PositiveFloat = 0.65
+    as_found: float = Field(default=0.5, ge=0, le=1)  # share of the findings that are kept as found, the others varied
     found_share: float = Field(default=0.5, ge=0, le=1)  # of the forget batch, once there are findings
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..checkpoint import under
 from ..errors import ModelError
 from ..files import dropped, read_tensors, write_tensors
 from ..models.base import Meter
@@ -95,7 +96,7 @@ class Kept:
 
     def _resume(self, path: Path, anchor: Tensor) -> None:
         tensors, about = read_tensors(path)
-        parts = {kind: _part(tensors, kind) for kind in ("moving", "best")}
+        parts = {kind: under(kind, tensors) for kind in ("moving", "best")}
         shapes = {tuple(part["points"].shape) for part in parts.values() if part}
         widths, most = {shape[1] for shape in shapes}, max((shape[0] for shape in shapes), default=0)
         if "attempt" not in about or widths != {len(anchor)} or most != self.count:
@@ -108,7 +109,3 @@ class Kept:
         self.rng.set_state(tensors["rng"])
         self.meter.evaluations += int(about["evaluations"])
         self.meter.images += int(about["images"])
-
-
-def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    return {key.partition("/")[2]: tensor for key, tensor in tensors.items() if key.startswith(f"{kind}/")}

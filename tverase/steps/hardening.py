@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..context import Context
 from ..hardening import harden as rounds_of
-from ..hardening.forget import forget_retain
-from ..hardening.harden import Round
+from ..hardening.forget import ForgetRetain, forget_set
 from ..hardening.settings import Harden
 from ..hardening.teacher import Look, teacher_strength
 from ..inversion.sets import InversionSet
@@ -50,7 +49,7 @@ def harden(
     """
     if not settings.max_rounds:
         return Hardened(vector)
-    data = forget_retain(context, images.tensors, images.prompts, tune, settings)
+    data = ForgetRetain(*images.retain(context), images.forget(context), forget_set(context, tune, settings))
     teacher, looks = settings.teacher, tuple[Look, ...]()
     if teacher is None:
         inputs = Inputs.of(context.model, context.concepts, {"tune": tune}, context.invert)
@@ -58,7 +57,10 @@ def harden(
         teacher = looks[-1].alpha if looks[-1].erases else None
     if teacher is None:
         return Hardened(vector, looks=looks)
-    rounds: list[Round] = list(rounds_of.harden(context, vector, data, settings, teacher, checkpoint))
-    findings = {name: cond for one in rounds for name, cond in one.conditionings.items()}
-    about = tuple(one.as_dict() for one in rounds)
-    return Hardened(rounds[-1].vector, teacher, looks, about, findings, rounds[-1].clean)
+    findings: dict[str, Tensor] = {}
+    about, clean = [], False
+    for latest in rounds_of.harden(context, vector, data, settings, teacher, checkpoint):
+        findings |= latest.conditionings
+        about.append(latest.as_dict())
+        vector, clean = latest.vector, latest.clean
+    return Hardened(vector, teacher, looks, tuple(about), findings, clean)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from .. import build
 from ..context import Context
 from ..erasers.base import Eraser, Material
+from ..errors import ConfigError
 from ..vector import StateDict, TaskVector
 from ..vectors.activations import weighted
 from .images import Images
@@ -32,4 +33,10 @@ def build_vector(
 def erased_by(context: Context, eraser: Eraser, images: Images) -> TaskVector:
     """The vector of another eraser, from the same images."""
     latents, retain = images.forget(context), images.retain(context)
-    return eraser.run(Material(context.model, context.concepts, latents, *retain, context.seed, context.tell))
+    found = eraser.run(Material(context.model, context.concepts, latents, *retain, context.seed, context.tell))
+    if not isinstance(found, TaskVector):
+        raise ConfigError(
+            f"{type(eraser).__name__} is a guard: it edits no weights that could be shipped; compare it with "
+            "`tverase bench`, or choose an eraser that returns a task vector."
+        )
+    return found

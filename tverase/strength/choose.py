@@ -11,6 +11,12 @@ from .settings import ChooseStrength
 Counts = Mapping[str, tuple[int, int]]  # input -> hits and images
 
 
+def worst_of(counts: Counts) -> tuple[str, int, int]:
+    """The input with the highest recovery rate, its hits and its images."""
+    name = max(counts, key=lambda one: counts[one][0] / max(1, counts[one][1]))
+    return name, *counts[name]
+
+
 class Trial(Protocol):
     """The measures of a model at any strength. Every call of `recovery` draws fresh images."""
 
@@ -58,7 +64,7 @@ class Tested:
     @property
     def worst(self) -> str:
         """The input with the highest recovery rate."""
-        return max(self.counts, key=lambda name: self.counts[name][0] / max(1, self.counts[name][1]))
+        return worst_of(self.counts)[0]
 
     def as_dict(self) -> dict[str, Any]:
         """For strength.json."""
@@ -95,8 +101,7 @@ class StrengthChoice:
         if not weaker:
             return None
         alpha, counts = max(weaker, key=lambda one: one[0])
-        worst = max(counts, key=lambda name: counts[name][0] / max(1, counts[name][1]))
-        hits, images = counts[worst]
+        worst, hits, images = worst_of(counts)
         why = f"{worst} recovers the concept in {hits} of {images} images"
         return {"alpha": alpha, "worst": worst, "hits": hits, "images": images, "why": why}
 
@@ -238,9 +243,9 @@ def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> 
     alpha, base = choice.smallest, choice.base_control
     if alpha is None or base is None:
         failed = choice.tested[-1]
-        hits, images = failed.counts[failed.worst]
+        worst, hits, images = worst_of(failed.counts)
         reason = (
-            f"at alpha {failed.alpha:g}, the strongest that is tried, {failed.worst} recovers the concept in {hits} of {images} "
+            f"at alpha {failed.alpha:g}, the strongest that is tried, {worst} recovers the concept in {hits} of {images} "
             "images; raise harden.max_rounds or harden.teacher, or choose_strength.epsilon"
         )
         return replace(choice, reason=reason)
@@ -259,8 +264,7 @@ def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> 
 
 
 def _never(strongest: Explored, settings: ChooseStrength) -> str:
-    worst = max(strongest.counts, key=lambda name: strongest.counts[name][0])
-    hits, images = strongest.counts[worst]
+    worst, hits, images = worst_of(strongest.counts)
     return (
         f"even at alpha_max = {settings.alpha_max:g}, {worst} recovers the concept in {hits} of {images} images; raise "
         "choose_strength.alpha_max, or fine-tune longer"

@@ -14,7 +14,7 @@ from ..progress import Progress
 from ..registry import built
 from ..trial import Inputs, ModelTrial, tuning_prompts
 from ..vector import TaskVector
-from .choose import StrengthChoice, choose
+from .choose import StrengthChoice, choose, worst_of
 from .settings import ChooseStrength
 
 
@@ -43,9 +43,9 @@ def choose_strength(
     for choice in choose(trial, names["tune"], names.get("validate", []), settings, teacher, kept):
         if choice.tested:
             last = choice.tested[-1]
-            hits, images = last.counts[last.worst]
+            worst, hits, images = worst_of(last.counts)
             word = "safe" if last.safe else "unsafe"
-            note = f"alpha {last.alpha:g} is {word}: worst {last.worst}, {hits} of {images} images"
+            note = f"alpha {last.alpha:g} is {word}: worst {worst}, {hits} of {images} images"
             context.tell(Progress("confirming the strength", len(choice.tested), len(settings.shares), note))
         yield choice
     yield frontier(trial, choice, settings)

@@ -21,14 +21,14 @@ class ChooseStrength(Settings):
     alpha_max: PositiveFloat = 8.0
     # The strengths that are confirmed, strongest first, as shares of the strongest: the teacher strength of a hardened vector,
     # otherwise twice the smallest strength at which the inputs that tune fail.
-    shares: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.75, 0.65, 0.5), min_length=1)
+    shares: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.7, 0.5), min_length=1)
     resolution: PositiveFloat = 0.125  # of that exploration
     explore: PositiveInt = 12  # images of each input for it
     round: PositiveInt = 22  # images of each input at a time, when a strength is confirmed
     rounds: PositiveInt = 6  # at most; more of them forgive an input that recovers the concept now and then
     # Attacks on each strength that is confirmed, and on shares of it: a weaker edit still knows more of the concept.
     attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 6, "space": "tokens"},)
-    attacked: tuple[PositiveFloat, ...] = Field(default=(0.65, 1.0), min_length=1)
+    attacked: tuple[PositiveFloat, ...] = Field(default=(0.75, 1.0), min_length=1)
     control_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
