@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help setup check test test-slow erase repro flow serve deploy worker ui bench clean
+.PHONY: help setup check test test-faults test-slow erase repro flow up down serve deploy worker ui image bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,6 +32,10 @@ check: setup  ## lint, format, types, import rules
 test: setup  ## the default tests, a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-faults: setup  ## kills, faults of servers, mutated inputs, less than half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults -n 2 --dist loadfile \
+		--log-file=.tverase/faults.log --log-file-level=WARNING -o log_file_mode=a
+
 test-slow: setup  ## the real main job against its goals, about ten minutes
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
 
@@ -44,6 +48,12 @@ repro: setup  ## the same through DVC
 flow: setup  ## the Prefect flow once, with params.yaml and Prefect's own log
 	$(BIN)/python -m flows.client --or-start python -m flows.erase
 
+up: setup  ## Prefect, MLflow and S3 on free ports of this machine, until `make down`
+	$(BIN)/python -m flows.up
+
+down: setup  ## stop what `make up` started; its data stay
+	$(BIN)/python -m flows.up down
+
 # Database and password are in .prefect. To use another server: export PREFECT_API_URL, and skip `make serve`.
 serve deploy worker: PORT := 4200
 ui: PORT := 5000
@@ -51,8 +61,8 @@ ui: PORT := 5000
 serve: setup  ## a Prefect server on http://127.0.0.1:4200 (PORT=4300 for another)
 	$(BIN)/python -m flows.serve prefect --port $(PORT)
 
-deploy: setup  ## tell the server what prefect.yaml and params.yaml say: nightly and on-demand
-	$(BIN)/python -m flows.client --port $(PORT) infra/deploy
+deploy: setup  ## tell the server what prefect.yaml and infra/ say: deployments, limits, automations (POOL=docker)
+	$(BIN)/python -m flows.client --port $(PORT) infra/deploy $(if $(POOL),--pool $(POOL))
 
 worker: setup  ## carry out what the server schedules, one run at a time
 	$(BIN)/python -m flows.client --port $(PORT) \
@@ -61,6 +71,9 @@ worker: setup  ## carry out what the server schedules, one run at a time
 ui: setup  ## MLflow on http://127.0.0.1:5000 (PORT=5050 for another)
 	$(BIN)/python -m flows.serve mlflow --port $(PORT)
 
+image: setup  ## tverase:0.1.0 for docker and Kubernetes (IMAGE=registry/tverase:1)
+	PATH="$(CURDIR)/$(BIN):$$PATH" infra/image
+
 bench: setup  ## the measures of docs/results.md, more than an hour
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.main_job
@@ -68,4 +81,5 @@ bench: setup  ## the measures of docs/results.md, more than an hour
 	$(BIN)/python -m benchmarks.method
 
 clean:  ## results, caches and local databases; never the shipped data and models
+	@test ! -e .tverase/servers/running.json || $(BIN)/python -m flows.up down
 	rm -rf outputs work .tverase .prefect mlflow.db mlartifacts dvc_plots .mypy_cache .ruff_cache .pytest_cache

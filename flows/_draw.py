@@ -1,5 +1,6 @@
 """`tverase draw`: one prompt, both models, the same noise."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from tverase.config import Params
 from tverase.errors import ConfigError, DataError
 from tverase.files import writing
 from tverase.images import to_bytes
+from tverase.models.base import Model, repeated
 from tverase.models.folder import open_model
 from tverase.rng import generator
 from tverase.sampling import draw
@@ -30,7 +32,9 @@ def side_by_side(params: Params, prompt: str, count: int, seed: int, out: Path) 
     rows = []
     for where in (params.model, folder):
         model = open_model(where, params.runtime.device)
-        cond = model.encode([prompt]).expand(count, -1, -1)
+        if not rows:
+            _say_what_is_cut(model, prompt)
+        cond = repeated(model.encode([prompt]), count)
         images = to_bytes(draw(model, cond, generator(seed, f"draw/{prompt}"), params.sampling))
         rows.append(torch.cat(list(images), dim=2))
     sheet = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())
@@ -38,3 +42,12 @@ def side_by_side(params: Params, prompt: str, count: int, seed: int, out: Path) 
     with writing(out) as aside:
         sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(aside, kind)
     return out
+
+
+def _say_what_is_cut(model: Model, prompt: str) -> None:
+    """A text encoder reads so many tokens and no more, which is not to be seen in a picture."""
+    overflow = getattr(model, "overflow", None)  # models without a tokenizer cut nothing
+    for _, lost in overflow([prompt]) if overflow is not None else ():
+        sys.stderr.write(
+            f"warning: the last {lost} tokens of the prompt are lost, because the text encoder takes no more.\n"
+        )

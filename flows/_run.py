@@ -1,43 +1,73 @@
 """`tverase run`: the flow on this machine, quietly, and a summary that fits on a screen."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tasks._common import model_is_given
+from tasks._locks import require_free, run_lock
 from tasks._main import quiet, require_possible
 from tasks._tracking import check_tracking
 from tverase.config import Params
-from tverase.errors import Infeasible, NotProved
+from tverase.errors import Infeasible, NetworkError, NotProved, TveraseError
 from tverase.files import read_json
 from tverase.models.folder import check_folder, locate
 
 from ._server import calm, reach
 
 
-def erase(path: Path, overrides: Sequence[str], **how: Any) -> dict[str, Any]:
+def erase(path: Path, overrides: Sequence[str], *, wait: bool = True, **how: Any) -> dict[str, Any]:
     """Run the flow with a file of parameters. Without PREFECT_API_URL or `make serve` a server lives as long as this process.
 
-    how: `start`, `force` and `strict` of the flow.
+    wait: for another run of the same concepts; otherwise it is an error. how: `start`, `force` and `strict` of the flow.
     """
-    params = Params.load(path, overrides)
     quiet()
     calm()
-    require_possible(params)
+    params = possible(path, overrides)
     for line in (*params.resolved.notices, *(f"warning: {text}" for text in params.resolved.warnings)):
         sys.stderr.write(f"{line}\n")
-    if model_is_given(params):
-        check_folder(locate(params.model))  # before a server is started for nothing
+    if not wait:
+        require_free(run_lock(params.name), f"the erasure in {params.out}")
     check_tracking()
     answers = reach()
     from .erase import erase_concept
 
     answers()
-    # A dictionary, whatever the state is called.
-    result: Any = erase_concept(params_file=str(path), overrides=list(overrides), **how)
+    with _answering():
+        # A dictionary, whatever the state is called.
+        result: Any = erase_concept(params_file=str(path), overrides=list(overrides), **how)
     measured = params.out / "metrics.json"
     return {**result, "metrics": read_json(measured) if measured.exists() else None}
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """A Prefect server that is gone in the middle of a run is one sentence."""
+    try:
+        yield
+    except TveraseError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and type(cause).__module__.partition(".")[0] not in ("httpx", "httpcore"):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise NetworkError(
+            f"the Prefect server does not answer any more ({type(cause).__name__}: {cause}); finished steps are kept: "
+            "start it again (`make serve`), or unset PREFECT_API_URL, and repeat the command."
+        ) from error
+
+
+def possible(path: Path, overrides: Sequence[str]) -> Params:
+    """The parameters of a file with their model looked at: what cannot work is found before a server is started for nothing."""
+    params = Params.load(path, overrides)
+    require_possible(params)
+    if model_is_given(params):
+        check_folder(locate(params.model))
+    return params
 
 
 def require_proved(result: dict[str, Any]) -> None:

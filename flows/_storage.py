@@ -31,20 +31,10 @@ def publish(
 
     Example: tverase publish bomb --to s3://models/tverase
     """
-    from tverase.storage import open_store
+    from ._storage_files import publish as publish_run
 
-    from ._storage_files import LATEST, PUBLISHED, RUNS, proved_files, require_number
-
-    name, _, number = run.partition("@")
-    files = proved_files(RUNS / name, unproved=unproved)
-    if number:
-        require_number(RUNS / name, number)
-    store = open_store(to)
-    digest = store.put_files(files, _tell, reread=True)
-    for version in (digest[:12], *([number] if number else []), LATEST):
-        store.put_ref(f"{PUBLISHED}/{name}/{version}", digest)
-    said = {"name": name, "version": digest[:12], "digest": digest, "store": store.place}
-    typer.echo(json.dumps(said) if as_json else f"published {name}@{digest[:12]} in {store.place}")
+    said = publish_run(run, to, _tell, unproved=unproved)
+    typer.echo(json.dumps(said) if as_json else f"published {said['name']}@{said['version']} in {said['store']}")
 
 
 def fetch(

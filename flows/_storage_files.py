@@ -8,10 +8,24 @@ from typing import Any
 from tasks._record import Record
 from tverase.errors import ConfigError, DataError, NotProved, unknown
 from tverase.files import read_json, sha256
-from tverase.storage import Store, visible
+from tverase.progress import Tell, silent
+from tverase.storage import Store, open_store, visible
 
 RUNS, PUBLISHED, LATEST = Path("outputs"), "published", "latest"
 NEEDED = ("erased", "report.html", "metrics.json", "verdict.json", "tau.safetensors", "records")
+
+
+def publish(run: str, to: str = "", tell: Tell = silent, *, unproved: bool = False) -> dict[str, str]:
+    """Store `NAME` or `NAME@NUMBER` and read it back; its name, version, digest and store."""
+    name, _, number = run.partition("@")
+    files = proved_files(RUNS / name, unproved=unproved)
+    if number:
+        require_number(RUNS / name, number)
+    store = open_store(to)
+    digest = store.put_files(files, tell, reread=True)
+    for version in (digest[:12], *([number] if number else []), LATEST):
+        store.put_ref(f"{PUBLISHED}/{name}/{version}", digest)
+    return {"name": name, "version": digest[:12], "digest": digest, "store": store.place}
 
 
 def proved_files(out: Path, *, unproved: bool = False) -> dict[str, Path]:
@@ -21,7 +35,7 @@ def proved_files(out: Path, *, unproved: bool = False) -> dict[str, Path]:
         raise ConfigError(
             f"{unknown('run', out.name, runs)}." if runs else f"{out} has no verdict; run `tverase run` first."
         )
-    said = read_json(out / "verdict.json")
+    said = _verdict_in(out / "verdict.json")
     if said["outcome"] != "erased" and not unproved:
         raise NotProved(f"{said['title']} ({said['outcome']}), so it is not published; --unproved publishes it anyway.")
     missing = [name for name in NEEDED if not (out / name).exists()]
@@ -32,6 +46,18 @@ def proved_files(out: Path, *, unproved: bool = False) -> dict[str, Path]:
     for folder in (name for name in NEEDED if (out / name).is_dir()):
         files |= {f"{folder}/{within}": path for within, path in visible(out / folder).items()}
     return files
+
+
+def _verdict_in(path: Path) -> dict[str, Any]:
+    """What a run's verdict.json says, if anybody can read it."""
+    try:
+        said = read_json(path)
+        known = all(isinstance(said[name], str) for name in ("outcome", "title"))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        known = False
+    if not known:
+        raise DataError(f"{path} is damaged; run `tverase run` again.")
+    return dict(said)
 
 
 def require_number(out: Path, number: str) -> None:
@@ -45,7 +71,10 @@ def require_number(out: Path, number: str) -> None:
 
 
 def _records(out: Path) -> list[Record]:
-    return [record for path in sorted((out / "records").glob("*.json")) if (record := Record.read(path)) is not None]
+    found = {path: Record.read(path) for path in sorted((out / "records").glob("*.json"))}
+    if damaged := [path for path, record in found.items() if record is None or record.step != path.stem]:
+        raise DataError(f"{damaged[0]} is damaged; run `tverase run` again.")
+    return [record for record in found.values() if record is not None]
 
 
 def _made(records: list[Record]) -> dict[str, str]:
@@ -105,4 +134,4 @@ def _verdict(store: Store, files: dict[str, tuple[str, int]]) -> str:
         return "unknown"
     with TemporaryDirectory() as folder:
         store.get(files["verdict.json"][0], Path(folder) / "verdict.json")
-        return str(read_json(Path(folder) / "verdict.json")["outcome"])
+        return str(_verdict_in(Path(folder) / "verdict.json")["outcome"])

@@ -6,7 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from flows._bench import register as register_bench
 from flows._concepts import concepts, prompts
+from flows._lineage_cli import lineage
+from flows._probe import probe
+from flows._review import review_app
 from flows._storage import fetch, publish, store_app
 
 app = typer.Typer(
@@ -16,7 +20,7 @@ app = typer.Typer(
     help="Take a concept out of a text-to-image model with task vectors, and prove that it is gone.",
     epilog="Exit codes: 0 done, 2 parameters, 3 data, 4 model, 5 nothing to erase, 6 storage, 7 network, "
     "8 numbers, 9 MLflow, 10 no strength meets both bounds, 11 not proved: refuted, unconfirmed or untested, "
-    "130 stopped by Ctrl-C, 143 by SIGTERM.",
+    "12 some cells of a table failed, 130 stopped by Ctrl-C, 143 by SIGTERM.",
 )
 
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter: finetune.steps=100.")]
@@ -101,6 +105,9 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Run again what other versions of torch, diffusers or transformers made.")
     ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Leave with code 6 if another process runs the same concepts.")
+    ] = False,
     params: File = PARAMS,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +122,7 @@ def run(
 
     overrides = _overrides(set_, model)
     require_steps([*force, *([from_] if from_ else [])])
-    result = erase(params, overrides, force=force, start=from_ or None, strict=strict)
+    result = erase(params, overrides, wait=not no_wait, force=force, start=from_ or None, strict=strict)
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -186,9 +193,13 @@ def list_(
     typer.echo(json.dumps(rows) if as_json else table(rows))
 
 
+register_bench(app)
 app.command()(publish)
 app.command()(fetch)
+app.command()(lineage)
 app.add_typer(store_app, name="store")
+app.add_typer(review_app, name="review")
+app.command()(probe)
 
 
 def main() -> None:

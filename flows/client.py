@@ -1,6 +1,7 @@
 """Run a command as a client of this project's Prefect server: `python -m flows.client prefect deployment ls`.
 
-It gets the server's address (PREFECT_API_URL, or the one of `make serve`) and, on this machine, its password.
+It gets the server's address (PREFECT_API_URL, or the one of `make serve` or `make up`) and, on this machine, its password.
+Of `make up` it gets the other servers' variables too, unless they are set already.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows import _server
+from flows.up import variables
 from tasks._quiet import plainly
 from tverase.errors import ConfigError
 
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     if not given.command:
         raise ConfigError("expected a command, as in `python -m flows.client prefect deployment ls`.")
+    for name, value in variables().items():
+        os.environ.setdefault(name, value)
     if given.or_start:
         _server.reach()()
     else:

@@ -28,6 +28,7 @@ from tverase.report.verdict import Verdict
 
 from ._again import go_on
 from ._form import SEARCH, Concepts, Device, Effort, Override, Recipe, Share, StepName, Strength, params_of
+from ._limits import limited
 
 
 def run_name() -> str:
@@ -87,7 +88,7 @@ def erase_concept(
     set_threads(params)
     check_tracking()  # what cannot be recorded is found out before the work
     steps.require_believable(params, start)
-    with locked(run_lock(params.name), f"the erasure in {params.out}", _say):
+    with limited(params), locked(run_lock(params.name), f"the erasure in {params.out}", _say):
         return _erase(params, steps.chosen(params, start), force, strict=strict)
 
 

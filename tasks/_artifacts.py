@@ -29,7 +29,12 @@ def log_files(request: Request) -> None:
     """Figures, tables and files, each kind in its folder."""
     import mlflow
 
-    for folder, paths in (("figures", request.figures), ("tables", request.tables), (None, request.files)):
+    for folder, paths in (
+        ("figures", request.figures),
+        ("pictures", request.pictures),
+        ("tables", request.tables),
+        (None, request.files),
+    ):
         for path in paths:
             mlflow.log_artifact(str(path), folder)
     for path in request.tables:

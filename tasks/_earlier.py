@@ -40,7 +40,7 @@ def put_away(place: Path, record_path: Path, outputs: Mapping[str, Path], keep: 
 def found(place: Path, key: str, outputs: Mapping[str, Path]) -> Record | None:
     """The record of an earlier result for `key` whose bytes are all there. A damaged one is deleted."""
     record, paths = Record.read(place / key / RECORD), {name: place / key / name for name in outputs}
-    known = record is not None and record.key == key and record.names(outputs)
+    known = record is not None and record.key == key and record.true() and record.names(outputs)
     if known and all(path.exists() and sha256(path) == record.outputs[str(outputs[n])] for n, path in paths.items()):
         return record
     remove(place / key)

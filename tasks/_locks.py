@@ -27,6 +27,21 @@ def on_stderr(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def require_free(path: Path, what: str) -> None:
+    """Raise a `StorageError` that names the holder of the lock at `path`, if there is one."""
+    lock, holder = FileLock(path.absolute()), path.absolute().with_suffix(".by")
+    if not path.exists():
+        return
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError) as error:
+        by = holder.read_text() if isinstance(error, Timeout) and holder.exists() else "another process"
+        raise StorageError(
+            f"{what} is locked by {by}; run again later, or leave --no-wait out to wait for it."
+        ) from None
+    lock.release()
+
+
 @contextmanager
 def locked(path: Path, what: str, say: Callable[[str], object] = on_stderr) -> Iterator[None]:
     """Hold the lock at `path`; a caller that waits says for whom, and one that holds it already goes on at once."""

@@ -18,6 +18,8 @@ from ._quiet import plainly, quiet
 from ._record import Record
 from ._step import Step
 
+MOST_THREADS = 1024
+
 
 def main(step: Step) -> None:
     """Run `step` once and leave with its exit code; a mistake of the user's is one sentence on stderr."""
@@ -80,6 +82,10 @@ def require_possible(params: Params) -> None:
         there.append("mps")
     if name not in there:
         raise ConfigError(f"runtime.device={name} is not there; this machine has {', '.join(there)}.")
+    if params.runtime.threads > MOST_THREADS:
+        raise ConfigError(
+            f"runtime.threads={params.runtime.threads} is more than {MOST_THREADS}; 0 takes one for each core."
+        )
 
 
 def set_threads(params: Params) -> None:

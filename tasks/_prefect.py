@@ -115,7 +115,7 @@ def run_steps(
     return records
 
 
-def effect(name: str, call: Callable[[], T], states: States) -> T:
+def effect(name: str, call: Callable[[], T], states: States, seconds: float = EFFECT_SECONDS) -> T:
     """What a run does beside its steps, as a task of its own that reads all that ran; its answer is not kept."""
 
     @task(
@@ -125,7 +125,7 @@ def effect(name: str, call: Callable[[], T], states: States) -> T:
         retries=len(RETRIES),
         retry_delay_seconds=RETRIES,
         retry_condition_fn=heals,
-        timeout_seconds=EFFECT_SECONDS,
+        timeout_seconds=seconds,
     )
     def run(inputs: list[Any]) -> T:
         return call()

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
-from tverase.errors import TveraseError
+from tverase.errors import TveraseError, one_line
 
 from ._secrets import clean
 
@@ -22,6 +24,8 @@ QUIET = {
     "DIFFUSERS_VERBOSITY": "error",
 }
 WORDS = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
+TRACEBACK = Path(".tverase/traceback.txt")
+ENDS = (".", "?", "!")  # of a sentence
 GRACE = 8.0  # seconds from a signal to the end; a container is killed after ten
 
 
@@ -42,16 +46,42 @@ def quiet() -> None:
 @contextmanager
 def plainly(kept: str = "finished steps are kept, and the next run goes on from there") -> Iterator[None]:
     """Errors that we know, SIGTERM and Ctrl-C end the process with one sentence on stderr and their exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(
+            AttributeError, ValueError
+        ):  # a name that is no UTF-8 is shown escaped; it was typed, or lies in a folder
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     with _stoppable(kept):
         try:
             yield
         except TveraseError as error:
-            sys.stderr.write(f"error: {clean(str(error))}\n")
+            _say(str(error))
             sys.exit(error.exit_code)
         except Stopped as stop:
             sys.stderr.write(f"{WORDS[signal.Signals(stop.number)]}; {kept}.\n")
             _later(os._exit, 128 + stop.number)  # libraries have their say at the exit, but not for ever
             sys.exit(128 + stop.number)
+        except Exception as error:
+            _say(_unforeseen(error))
+            sys.exit(TveraseError.exit_code)
+
+
+def _say(text: str) -> None:
+    """On one line, without secrets; these first, because half of one would not be known as one."""
+    said = one_line(clean(text))
+    sys.stderr.write(f"error: {said}{'' if said.endswith(ENDS) else '.'}\n")
+
+
+def _unforeseen(error: Exception) -> str:
+    """A sentence for what nobody thought of; the traceback goes into a file, for whoever is to mend it."""
+    said = one_line(clean(f"{type(error).__name__}: {error}"))[:300]
+    whole = clean("".join(traceback.format_exception(error)))
+    try:
+        TRACEBACK.parent.mkdir(parents=True, exist_ok=True)
+        TRACEBACK.write_text(whole, encoding="utf-8", errors="backslashreplace")
+    except OSError as full:
+        return f"unforeseen {said} (and {TRACEBACK} cannot be written: {full.strerror}); please report it"
+    return f"unforeseen {said}; please report it with {TRACEBACK}, which has the traceback"
 
 
 def _later(call: Callable[[int], object], number: int) -> threading.Timer:

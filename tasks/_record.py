@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tverase.errors import DataError
-from tverase.files import read_json, sha256, write_json
+from tverase.files import digest_of, read_json, sha256, write_json
 
 LIBRARIES = ("torch", "diffusers", "transformers")  # whose version may change a result; a change is reported
 
@@ -40,6 +40,11 @@ class Record:
         except OSError:
             return False
 
+    def true(self, *, shipped: bool = False) -> bool:
+        """Whether its key is the hash of just what it says about itself: a record that somebody has changed is not."""
+        code = {} if shipped else self.code
+        return self.key == digest_of([self.step, code, self.params, self.inputs])
+
     def again(self) -> Self:
         """The same, marked as reused."""
         return type(self)(**{**asdict(self), "reused": True})
@@ -55,12 +60,19 @@ class Record:
             found = cls(**read_json(path))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        texts = (found.step, found.key)
-        tables = (found.inputs, found.outputs, found.params, found.code, found.versions)
-        sound = all(isinstance(text, str) for text in texts) and all(isinstance(table, dict) for table in tables)
-        hashes = (found.inputs, found.outputs, found.code)
-        sound = sound and all(isinstance(text, str) for table in hashes for text in table.values())
-        return found if sound and isinstance(found.seconds, int | float) else None
+        return found if found._sound() else None
+
+    def _sound(self) -> bool:
+        """Whether every field has the type that it says."""
+        tables = (self.inputs, self.outputs, self.params, self.code, self.versions)
+        if not all(isinstance(text, str) for text in (self.step, self.key)) or type(self.reused) is not bool:
+            return False
+        if not all(isinstance(table, dict) for table in tables) or type(self.evaluations) is not int:
+            return False
+        hashes = (self.inputs, self.outputs, self.code, self.versions)
+        if not all(isinstance(text, str) for table in hashes for text in table.values()):
+            return False
+        return type(self.seconds) in (int, float) and 0 <= self.seconds < float("inf") and self.evaluations >= 0
 
 
 def versions() -> dict[str, str]:

@@ -1,9 +1,12 @@
 """What a run is recorded as: flat names, short texts, no secrets, and tags that lead back to code and data."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)  # nested; recorded as a.b.c
     metrics: Mapping[str, Any] = field(default_factory=dict)  # nested; what is not a number is left out
     figures: Sequence[Path] = ()  # PNG
+    pictures: Sequence[Path] = ()  # PNG, of the worst inputs
     tables: Sequence[Path] = ()  # CSV
     files: Sequence[Path] = ()
     datasets: Mapping[str, str] = field(default_factory=dict)  # name -> sha256
@@ -48,16 +52,36 @@ class Registration:
 
 
 def lineage(root: Path) -> dict[str, str]:
-    """Tags that say which commit `root` holds; what cannot be known is left out."""
+    """Tags that say which commit `root` holds and where its data are; what cannot be known is left out.
+
+    An image has neither git nor DVC: it has the same facts as variables, which infra/Dockerfile sets.
+    """
     found = {}
-    if commit := _git(root, "rev-parse", "HEAD"):
+    if commit := git(root, "rev-parse", "HEAD"):
         found["git.commit"] = commit
-        if (changed := _git(root, "status", "--porcelain")) is not None:
+        if (changed := git(root, "status", "--porcelain")) is not None:
             found["git.dirty"] = "true" if changed else "false"
+    elif commit := os.environ.get("TVERASE_GIT_COMMIT", ""):
+        found["git.commit"] = commit
+        found["git.dirty"] = os.environ.get("TVERASE_GIT_DIRTY") or "unknown"
+    if remote := _dvc_remote(root) or os.environ.get("TVERASE_DVC_REMOTE", ""):
+        found["dvc.remote"] = clean(remote)
     return found
 
 
-def _git(root: Path, *words: str) -> str | None:
+def _dvc_remote(root: Path) -> str:
+    """The URL of the default DVC remote of a checkout."""
+    config = ConfigParser(interpolation=None)
+    try:
+        config.read(root / ".dvc" / "config", encoding="utf-8")
+        name = config.get("core", "remote", fallback="")
+        return config.get(f"'remote \"{name}\"'", "url", fallback="")
+    except (ConfigParserError, UnicodeDecodeError):
+        return ""
+
+
+def git(root: Path, *words: str) -> str | None:
+    """What git says in `root`; None if it cannot."""
     try:
         # Without the lock, a commit that someone makes meanwhile does not fail.
         command = ["git", "--no-optional-locks", "-C", str(root), *words]
@@ -65,6 +89,12 @@ def _git(root: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def linked(description: str, experiment: str, run: str) -> str:
+    """A description whose targets `run:/NAME` and `image:/NAME` lead to files of this run, in MLflow's pages."""
+    text = description.replace("(run:/", f"(#/experiments/{experiment}/runs/{run}/artifacts/")
+    return re.sub(r"\(image:/([^)\s]*)\)", rf"(get-artifact?run_uuid={run}&path=\1)", text)
 
 
 def tags(request: Request) -> dict[str, str]:

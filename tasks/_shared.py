@@ -60,7 +60,8 @@ def restore(
         store.get(digest, place)
         record, made = Record.read(place / RECORD), place / OUTPUTS
         there = {path.name: sha256(path) for path in made.iterdir()} if made.is_dir() else {}
-        fits = record is not None and record.key == key and there == record.outputs and set(there) == set(to)
+        fits = record is not None and record.key == key and record.true() and there == record.outputs
+        fits = fits and set(there) == set(to)
         if record is None or not fits or (strict and record.versions != versions()):
             remove(place)
             return None

@@ -95,8 +95,9 @@ class Step:
         return digest_of(digests(self.code_files(params)))
 
     def last(self, params: "Params") -> Record | None:
-        """The record of the last run, if it can be read."""
-        return Record.read(self.record_path(params))
+        """The record of the last run, if it can be read and is as it was written."""
+        found = Record.read(self.record_path(params))
+        return found if found is not None and found.true(shipped=self.shipped is not None) else None
 
     def current(self, params: "Params") -> bool:
         """Whether running it again would do nothing."""

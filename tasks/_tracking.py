@@ -11,7 +11,7 @@ from tverase.errors import TrackingError
 from . import _versions
 from ._artifacts import log_datasets, log_files, log_pipeline
 from ._database import check_tracking, configure, database_path, locked, trying
-from ._records import HASH_TAG, Registration, Request, chunks, lineage, metrics, params, tags
+from ._records import HASH_TAG, Registration, Request, chunks, lineage, linked, metrics, params, tags
 from ._secrets import clean
 
 __all__ = ["Registration", "Request", "check_tracking", "configure", "lineage", "record", "record_and_register"]
@@ -50,7 +50,8 @@ def record(request: Request) -> tuple[str, str]:
 
 def _ready(request: Request) -> tuple[Any, str]:
     """A client and the URI that it talks to, once everything that is to be recorded is there."""
-    everything = [*request.figures, *request.tables, *request.files, *([request.pipeline] if request.pipeline else [])]
+    files = [*request.figures, *request.pictures, *request.tables, *request.files]
+    everything = [*files, *([request.pipeline] if request.pipeline else [])]
     for path in everything:
         if not path.exists():
             raise TrackingError(f"{path} is not there and cannot be recorded in MLflow; run the step that makes it.")
@@ -78,9 +79,11 @@ def _record(client: Any, request: Request, where: str) -> tuple[Any, str | None]
     """The run and the id of the model logged in it, if there is one."""
     import mlflow
 
-    labels = {**_context(request), "mlflow.note.content": clean(request.description)}
+    labels, experiment = _context(request), _experiment(client, request.experiment, where)
     # Made by the client, because start_run alone would continue an exported MLFLOW_RUN_ID.
-    run = client.create_run(_experiment(client, request.experiment, where), tags=labels, run_name=request.run_name)
+    run = client.create_run(experiment, tags=labels, run_name=request.run_name)
+    note = linked(clean(request.description), experiment, run.info.run_id)
+    client.set_tag(run.info.run_id, "mlflow.note.content", note)
     with mlflow.start_run(run_id=run.info.run_id, nested=True):
         for chunk in chunks(params(request.params), 100):
             mlflow.log_params(chunk)

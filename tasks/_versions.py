@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tverase.files import digest_of, sha256
+from tverase.storage import folder_digest
 
-from ._records import HASH_TAG, Request, tags
+from ._records import HASH_TAG, Request, linked, tags
 from ._secrets import clean
 
 VERDICT, REVIEW, DUE, DAMAGED, SMALL = "verdict", "review_status", "alias_due", "damaged", "model_files.sha256"
@@ -63,12 +64,13 @@ def register(client: Any, request: Request, run_id: str, model_id: str, replaces
         marks = {**marks, **kept}
         if DUE not in old.tags:
             marks.pop(DUE, None)
+    experiment = client.get_run(run_id).info.experiment_id
     made = client.create_model_version(
         name,
         f"models:/{model_id}",
         run_id=run_id,
         tags=marks,
-        description=clean(request.description),
+        description=linked(clean(request.description), experiment, run_id),
         model_id=model_id,
     )
     if old is not None:
@@ -122,6 +124,21 @@ def whole(client: Any, request: Request, version: Any) -> bool:
         return False
     known = version.tags.get(SMALL)
     return known is None or known == digest_of(_model_files(client, str(version.source).removeprefix("models:/")))
+
+
+def pipeline_digest(client: Any, version: Any) -> str:
+    """The sha256 of the registered pipeline, downloaded file by file; empty if it is gone or its loader was changed.
+
+    It is computed as `tverase.files.sha256` does it, which leaves hidden files out. A registered pipeline has none.
+    """
+    model_id = str(version.source).removeprefix("models:/")
+    location = _location(client, model_id)
+    found = dict(_hashes(location, "artifacts")) if location else {}
+    if version.tags.get(SMALL, "") != digest_of(_model_files(client, model_id)):
+        return ""
+    names = {path.split("/", 2)[-1]: digest for path, digest in found.items() if path.count("/") > 1}
+    hidden = any(part.startswith(".") for name in names for part in name.split("/"))
+    return "" if hidden or len(names) < len(found) else folder_digest(names)
 
 
 def _model_files(client: Any, model_id: str) -> Mapping[str, str]:

@@ -66,7 +66,7 @@ def gather(inputs: Mapping[str, Path]) -> Facts:
     inversions, _ = read_tensors(inputs["inversions"] / "pictures.safetensors")
     pictures |= {f"inversion/{name}": drawn for name, drawn in inversions.items()}
     pictures |= {f"concept/{k.partition('/')[2]}": v for k, v in images.items() if k.startswith("shown/")}
-    records = {name: found for name in REPORTED if (found := Record.read(inputs[f"record/{name}"])) is not None}
+    records = {name: _record(name, inputs[f"record/{name}"]) for name in REPORTED}
     return Facts(
         params=cleaned(params_of(records.values())),
         summary=read_json(inputs["evaluation"] / "evaluation.json"),
@@ -81,6 +81,13 @@ def gather(inputs: Mapping[str, Path]) -> Facts:
         judges=judge_facts(read_json(inputs["evaluation"] / "evaluation.json")["judge"]),
         versions=versions(),
     )
+
+
+def _record(name: str, path: Path) -> Record:
+    found = Record.read(path)
+    if found is None or not found.true():
+        raise DataError(f"{path} is damaged, so that nobody can say how {name} was run; run `tverase run` again.")
+    return found
 
 
 def params_of(records: Any) -> dict[str, Any]:

@@ -56,12 +56,14 @@ def ask(
 
 
 @contextmanager
-def running(words: list[str], place: Path, port: int, health: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """A server that answers; killed at the end if the test has not ended it. Its words go to PLACE/said."""
+def running(
+    words: list[str], place: Path, port: int, health: str, seconds: float = 120, **more: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A server that answers within `seconds`; killed at the end if the test has not ended it. Its words go to PLACE/said."""
     with open(place / "said", "a") as said:
         server = subprocess.Popen(words, cwd=place, env=environment(**more), stdout=said, stderr=said, text=True)
     try:
-        wait_for(lambda: server.poll() is not None or answers(port, health))
+        wait_for(lambda: server.poll() is not None or answers(port, health), seconds)
         assert server.poll() is None, (place / "said").read_text()
         yield server
     finally:

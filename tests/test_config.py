@@ -158,6 +158,18 @@ def test_a_preset_is_overridden_on_the_command_line(tmp_path: Path) -> None:
     assert params.make_images.controls == Params.parse({"effort": "quick"}).make_images.controls
 
 
+def test_parameters_that_are_written_and_read_again_are_the_same() -> None:
+    given = Params.parse({"concepts": ["skull"], "effort": "quick", "evaluate": {"attacks": {"weaker": None}}})
+    assert "weaker" not in given.evaluate.attacks
+    assert Params.parse(given.model_dump(mode="json", by_alias=True)) == given
+
+
+@pytest.mark.parametrize("section", ["harden", "choose_strength"])
+def test_attacks_without_inputs_neither_harden_nor_choose(section: str) -> None:
+    with pytest.raises(ConfigError, match=f"{section}.attacks: .*rounding.*input kind below 6"):
+        Params.parse({section: {"attacks": [{"kind": "rounding"}]}})
+
+
 def test_parsing_changes_neither_the_presets_nor_what_is_given() -> None:
     before, given = repr((RECIPES, EFFORTS)), {"recipe": "paper", "effort": "thorough", "harden": {"max_rounds": 1}}
     Params.parse(given)

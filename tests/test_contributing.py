@@ -78,11 +78,13 @@ def test_files_that_are_named_exist(name: str) -> None:
 
 
 def table(name: str, head: str) -> set[str]:
-    """What is in the first column of the table whose head begins so."""
-    lines = page(name).partition(f"| {head} |")[2].partition("\n\n")[0]
-    return set(re.findall(r"^\| `([\w-]+)`", lines, re.M)) | {
-        one for row in re.findall(r"^\| (`.*?`) \|", lines, re.M) for one in re.findall(r"`(\w[\w-]*)`", row)
-    }
+    """What is in the first column of the tables whose head begins so."""
+    found = set()
+    for after in page(name).split(f"| {head} |")[1:]:
+        lines = after.partition("\n\n")[0]
+        found |= set(re.findall(r"^\| `([\w-]+)`", lines, re.M))
+        found |= {one for row in re.findall(r"^\| (`.*?`) \|", lines, re.M) for one in re.findall(r"`(\w[\w-]*)`", row)}
+    return found
 
 
 def fields_of(kind: Any) -> set[str]:

@@ -87,7 +87,8 @@ def test_hardening_takes_the_steps_of_each_concept_and_keeps_every_finding(
     params, steps, step = Params.parse(given), list[float](), Distillation.step
     monkeypatch.setattr(Distillation, "step", lambda student: steps.append(1) or step(student))
     harden.STEP.execute(params)
-    assert len(steps) == params.harden.max_rounds * params.harden.steps * len(CONCEPTS)
+    rounds = params.harden.warm_up + params.harden.max_rounds
+    assert len(steps) == rounds * params.harden.steps * len(CONCEPTS)
     about = read_json(params.out / "hardening.json")
     assert (about["teacher"], about["looks"], about["clean"]) == (2.0, [], False)
     assert [one["round"] for one in about["rounds"]] == [1, 2]
@@ -106,8 +107,9 @@ def test_hardening_continues_after_a_stop(given: dict[str, Any], monkeypatch: py
     params = Params.parse(given)
     whole, each = harden.STEP.execute(params), params.harden.steps * len(CONCEPTS)
     before = outputs(harden.STEP, params)
-    calls = stopped_and_continued(harden.STEP, params, monkeypatch, Distillation, "step", each + 2)
-    assert calls == [each + 2, each]  # the first round is not done again
+    first = (1 + params.harden.warm_up) * each
+    calls = stopped_and_continued(harden.STEP, params, monkeypatch, Distillation, "step", first + 2)
+    assert calls == [first + 2, each]  # the first round is not done again
     assert outputs(harden.STEP, params) == before
     again = harden.STEP.last(params)
     assert again is not None

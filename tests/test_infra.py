@@ -1,7 +1,10 @@
 """Deployment files: they parse, agree with the code and each other, open nothing to the network and hold no secret."""
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +15,9 @@ from servers import dry_make
 
 from flows import serve
 from flows._form import params_of
+from flows._pools import PROCESS
 from tasks._guard import origins, own_names
+from tasks._records import lineage
 from tverase.config import Params
 
 ROOT = Path(__file__).parents[1]
@@ -33,10 +38,12 @@ def example() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def test_deployments_are_the_two_promised() -> None:
-    assert set(DEPLOYMENTS) == {"nightly", "on-demand"}
-    assert DEPLOYMENTS["on-demand"]["schedules"] == []
-    assert DEPLOYMENTS["nightly"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+def test_deployments_are_those_promised() -> None:
+    assert set(DEPLOYMENTS) == {"nightly", "on-demand", "monitor", "release", "digits"}
+    assert {name for name, one in DEPLOYMENTS.items() if one["schedules"]} == {"nightly", "monitor"}
+    for name in ("nightly", "monitor"):
+        assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert all("tverase" in one["tags"] for one in DEPLOYMENTS.values()), "automations look for this tag"
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -50,8 +57,9 @@ def test_deployment_starts_the_flow(name: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(ROOT)
     given = flow.validate_parameters(DEPLOYMENTS[name]["parameters"])
     assert DEPLOYMENTS[name]["enforce_parameter_schema"]
-    assert params_of(given) == Params.load(ROOT / "params.yaml")  # nothing from the defaults in its place
-    assert DEPLOYMENTS[name]["work_pool"]["name"] in (ROOT / "infra" / "deploy").read_text()
+    file = DEPLOYMENTS[name]["parameters"].get("params_file", "params.yaml")
+    assert params_of(given) == Params.load(ROOT / file)  # nothing from the defaults in its place
+    assert DEPLOYMENTS[name]["work_pool"]["name"] == PROCESS["name"]
 
 
 def test_nightly_is_at_two(prefect_server: None) -> None:
@@ -84,6 +92,24 @@ def test_make_serves_on_loopback() -> None:
         assert serve.options([command]).host == "127.0.0.1"
     assert "infra/deploy" in shown
     assert f"--pool {DEPLOYMENTS['nightly']['work_pool']['name']}" in shown
+
+
+def test_make_builds_an_image_that_knows_its_commit(tmp_path: Path) -> None:
+    """With a docker that prints what it is asked to do."""
+    (tmp_path / "docker").write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    (tmp_path / "docker").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    said = subprocess.run(
+        [ROOT / "infra" / "image"], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    given = dict(word.split("=", 1) for word in said if re.match("[A-Z_]+=", word))
+    assert given["GIT_COMMIT"] == lineage(ROOT).get("git.commit", "")
+    assert given["GIT_DIRTY"] in ("true", "false", "")
+    assert set(given) == set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE))
+    assert "infra/image" in dry_make("image")
+    for argument in ("GIT_COMMIT", "GIT_DIRTY", "DVC_REMOTE"):
+        assert re.search(rf"TVERASE_{argument}=\${argument}\b", DOCKERFILE)
+        assert argument in COMPOSE["x-ours"]["build"]["args"]
 
 
 def test_ports_are_on_loopback() -> None:
@@ -183,6 +209,7 @@ def test_image_holds_what_a_run_needs_and_no_more(tmp_path: Path) -> None:
 
     wanted = ["flows/erase.py", "tasks/_step.py", "models/judges/object.safetensors", "data/emoji/index.json"]
     wanted += ["params.yaml", "prefect.yaml", "requirements.lock", "infra/deploy", "records/pretrain.json"]
+    wanted += ["infra/automations.yaml", "infra/pools/kubernetes.yaml"]
     private = [".env", "infra/.env", "mlflow.db", "outputs/bomb/metrics.json", ".git/config", ".dvc/config.local"]
     private += [".venv/bin/python", "work/notes", "tasks/__pycache__/_step.pyc", "tests/test_infra.py"]
     for name in (*wanted, *private):

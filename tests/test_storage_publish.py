@@ -47,8 +47,17 @@ def a_run(outcome: str = "erased", name: str = "bomb") -> Path:
     return out
 
 
-def a_record(step: str, key: str = "ab12", **more: Any) -> Record:
-    return Record(**{"step": step, "key": key, "inputs": {}, "outputs": {}, "seconds": 1.0, "evaluations": 2, **more})
+def a_record(step: str, key: str = "", **more: Any) -> Record:
+    """A record whose key is the hash of what it says, unless another one is given."""
+    inputs = more.get("inputs", {})
+    made = {
+        "key": key or digest_of([step, {}, {}, inputs]),
+        "inputs": inputs,
+        "outputs": {},
+        "seconds": 1.0,
+        "evaluations": 2,
+    }
+    return Record(**{"step": step, **made, **more})
 
 
 def test_a_run_is_published_listed_and_fetched(store: FolderStore, tmp_path: Path) -> None:

@@ -17,15 +17,17 @@ from pydantic import (
     model_validator,
 )
 
-from .attacks.embeddings import KIND, Embeddings
+from .attacks.run import searching
 from .build import BuildVector
 from .concepts import Concept, run_name
 from .concepts.resolve import Resolved, resolve_all, suggestion
-from .defences import named
 from .errors import ConfigError, unknown
+from .evaluation_settings import Evaluate
 from .finetune import FineTune
 from .hardening.settings import Harden
 from .inversion.diverse import Invert
+from .monitoring.settings import Monitor
+from .policy import Review, require_alias
 from .presets import filled
 from .pretrain.digits import PretrainDigits
 from .pretrain.emoji import Pretrain
@@ -35,26 +37,6 @@ from .selection.choose import Select
 from .settings import Settings
 from .strength.settings import ChooseStrength
 from .yamlfile import parse_value, read_yaml
-
-ATTACKS: dict[str, dict[str, Any]] = {
-    "prompts": {"kind": "prompts"},
-    "inversion": {"kind": "di-embeddings"},
-    "attack": {"kind": "concept-inversion"},
-    "weaker": {"kind": "concept-inversion", "share": 0.75},
-}
-
-
-def merged(defaults: Mapping[str, dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults, changed by the given entries: a label changes or adds one, null removes it."""
-    found = {label: dict(spec) for label, spec in defaults.items()}
-    for label, spec in given.items():
-        if spec is None:
-            found.pop(label, None)
-        elif isinstance(spec, dict) and "kind" not in spec and label in found:
-            found[label] |= spec
-        else:
-            found[label] = {"kind": spec} if isinstance(spec, str) else spec
-    return found
 
 
 class Runtime(Settings):
@@ -86,49 +68,6 @@ class Erase(Settings):
     alpha: float | None = Field(default=None, ge=0)  # a number overrules what choose_strength found
 
 
-class Evaluate(Settings):
-    """How much is drawn for the report; none of its seeds, embeddings or images was used to tune."""
-
-    images: PositiveInt = 60  # for each rung of prompts
-    images_each: PositiveInt = 60  # for each held-back embedding
-    controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
-    shown: PositiveInt = 8  # pictures in a row of the report
-    # The attacks by label: a kind of `tverase list attacks` and its settings. `share`: of the edit, against which it searches;
-    # where the concept is still to be found, inputs can be found that bring it back where it is not. A label that is given
-    # changes or adds one attack, null leaves one out.
-    attacks: dict[str, dict[str, Any]] = Field(default_factory=lambda: merged(ATTACKS, {}))
-    # What a service could put in front of the erased model (defences.py), reported apart: nearest, rounded-4, smoothed-0.4.
-    defences: tuple[str, ...] = ()
-
-    @field_validator("attacks", mode="before")
-    @classmethod
-    def _on_top_of_the_defaults(cls, given: Any) -> Any:
-        return merged(ATTACKS, given) if isinstance(given, dict) else given
-
-    @field_validator("attacks")
-    @classmethod
-    def _built(cls, attacks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for label, spec in attacks.items():
-            share = spec.get("share", 1.0)
-            if not isinstance(share, int | float) or not 0 < share <= 1:
-                raise ValueError(f"attacks.{label}.share is {share!r}; it must be a number above 0 and at most 1")
-            attack = built("attack", {key: value for key, value in spec.items() if key != "share"})
-            if label == KIND and not isinstance(attack, Embeddings):
-                raise ValueError(
-                    f"attacks.{label} is the label of held-out embeddings; give another attack another label"
-                )
-        return attacks
-
-    @field_validator("defences")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            named(name)
-        if len(set(names)) < len(names):
-            raise ValueError("a defence is named twice")
-        return names
-
-
 class Register(Settings):
     """Where the result is registered."""
 
@@ -139,9 +78,7 @@ class Register(Settings):
     @field_validator("alias")
     @classmethod
     def _is_an_alias(cls, alias: str) -> str:
-        if not re.fullmatch(r"[\w-]{1,255}", alias) or alias == "latest" or re.fullmatch(r"[vV]\d+", alias):
-            raise ValueError(f"{alias!r} is no alias for MLflow: letters, digits, - and _, but not latest and not v1")
-        return alias
+        return require_alias(alias)
 
     @field_validator("model")
     @classmethod
@@ -176,6 +113,8 @@ class Params(Settings):
     erase: Erase = Erase()
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default=Register(), alias="register")
+    review: Review = Review()
+    monitor: Monitor = Monitor()
     runtime: Runtime = Runtime()
 
     @model_validator(mode="before")
@@ -200,8 +139,8 @@ class Params(Settings):
 
     @model_validator(mode="after")
     def _plug_ins_are_there(self) -> Self:
-        for spec in (*self.harden.attacks, *self.choose_strength.attacks):
-            built("attack", spec)
+        searching(self.harden.attacks, "harden")
+        searching(self.choose_strength.attacks, "choose_strength")
         if self.eraser is not None:
             built("eraser", self.eraser)
         return self

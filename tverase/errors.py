@@ -18,14 +18,25 @@
 Catch the base class to catch them all: `try: ... except TveraseError as error: print(error)`.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+LONGEST = 1000  # characters of a message
+LONGEST_WORD = 200  # of a word in it, which may be somebody's whole file
 
 
 class TveraseError(Exception):
     """The base of the tree; its message is one sentence that a user can act on."""
 
     exit_code = 1
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks and control characters, its long words and what is beyond `LONGEST` left out."""
+    plain = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
+    short = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", plain.strip())
+    return short if len(short) <= LONGEST else f"{short[: LONGEST - 3]}..."
 
 
 class ConfigError(TveraseError, ValueError):

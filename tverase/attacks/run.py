@@ -1,14 +1,31 @@
 """Several attacks on one model, for each concept."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from ..concepts import Concept
 from ..context import Context
+from ..errors import ConfigError
 from ..models.base import Model
+from ..registry import built
 from ..rng import generator
 from .base import Attack, Finding, Target, all_findings, owning
+
+NO_INPUT = 6  # from this input kind on, findings are images or weights
+
+
+def searching(specs: Iterable[Any], where: str) -> list[Attack]:
+    """The attacks of these specifications; a `ConfigError` for one whose findings are images and no inputs."""
+    found: list[Attack] = [built("attack", spec) for spec in specs]
+    for spec, one in zip(specs, found, strict=True):
+        if getattr(one, "input_kind", 0) >= NO_INPUT:
+            raise ConfigError(
+                f"{where}.attacks: {spec} finds images or weights and no inputs; name an attack of an input kind below "
+                f"{NO_INPUT} (docs/attacks.md)."
+            )
+    return found
 
 
 def attack(

@@ -3,7 +3,8 @@
 from ..concepts import Concept
 from ..vector import TaskVector
 from .base import Material
-from .resteer import Resteer, Steps, esd, taught
+from .resteer import Resteer, esd
+from .teaching import Steps, taught
 
 PAPER = "Gandikota et al., 2023, arXiv:2303.07345"
 

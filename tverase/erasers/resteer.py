@@ -5,26 +5,20 @@ to answer with less of the concept than without a prompt. Both end with edited w
 to the base erases at strength 1.
 """
 
-from collections.abc import Callable, Iterator
-from functools import reduce
-from operator import add
+from collections.abc import Callable
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ..concepts import Concept
-from ..losses import random_timesteps
 from ..models.base import Model, repeated
-from ..progress import Progress
-from ..rng import generator
 from ..settings import Settings
-from ..training import Training
-from ..vector import StateDict, TaskVector
+from ..vector import TaskVector
 from .base import Material
+from .teaching import Steps, everything, noised, taught, trained
 
 PAPER = "Pham et al., 2024, arXiv:2404.03631"
-Steps = Iterator[tuple[float, StateDict]]
 Target = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noised, timesteps, concept's cond) -> what to answer
 
 
@@ -50,20 +44,9 @@ class Resteer(Settings):
 PLUGIN = Resteer
 
 
-def taught(material: Material, train: Callable[[Concept], Steps], steps: int) -> TaskVector:
-    """The sum over the concepts of the vectors that lead from what `train` teaches back to the base model."""
-    base, vectors = material.model.weights(), []
-    for concept in material.concepts:
-        weights = base
-        for step, (loss, weights) in enumerate(train(concept), 1):  # noqa: B007 - the last weights are the edited ones
-            material.tell(Progress(f"training on {concept.name}", step, steps, f"loss {loss:.4f}"))
-        vectors.append((-1.0) * TaskVector.between(base, weights))
-    return reduce(add, vectors)
-
-
 def resteer(
     model: Model, cond: Tensor, other: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
-) -> Iterator[tuple[float, StateDict]]:
+) -> Steps:
     """Yields (loss, edited weights so far). cond, other (1, ...): the concept's and the new conditioning; keep (M, ...): held.
 
     latents (N, ...) of anything the model draws.
@@ -72,39 +55,53 @@ def resteer(
     def target(noised: Tensor, timesteps: Tensor, _: Tensor) -> Tensor:
         return model.denoise(noised, timesteps, repeated(other, len(noised)))
 
-    yield from _teach(model, cond, target, latents, keep, settings, seed, "resteer")
+    yield from _teach(model, cond, target, latents, keep, settings, seed, "resteer", everything)
 
 
 def esd(
-    model: Model, cond: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
-) -> Iterator[tuple[float, StateDict]]:
-    """The same with ESD's target: the unconditional answer less `negative` times what the concept adds to it."""
+    model: Model,
+    cond: Tensor,
+    latents: Tensor,
+    keep: Tensor,
+    settings: Resteer,
+    seed: int,
+    moved: Callable[[str], bool] = everything,
+) -> Steps:
+    """The same with ESD's target: the unconditional answer less `negative` times what the concept adds to it.
+
+    moved: the parameters that are trained, by name.
+    """
 
     def target(noised: Tensor, timesteps: Tensor, concept: Tensor) -> Tensor:
         null = repeated(model.null, len(noised))
         without = model.denoise(noised, timesteps, null)
         return without - settings.negative * (model.denoise(noised, timesteps, concept) - without)
 
-    yield from _teach(model, cond, target, latents, keep, settings, seed, "esd")
+    yield from _teach(model, cond, target, latents, keep, settings, seed, "esd", moved)
 
 
 def _teach(
-    model: Model, cond: Tensor, target: Target, latents: Tensor, keep: Tensor, settings: Resteer, seed: int, name: str
-) -> Iterator[tuple[float, StateDict]]:
+    model: Model,
+    cond: Tensor,
+    target: Target,
+    latents: Tensor,
+    keep: Tensor,
+    settings: Resteer,
+    seed: int,
+    name: str,
+    moved: Callable[[str], bool],
+) -> Steps:
     """Half of each batch learns the target under `cond`; the other half holds the base model's answer under `keep`."""
-    training = Training.of(model.weights())
-    student, process, half = model.with_weights(training.parameters), model.noise, settings.batch // 2
-    for step in range(settings.steps):
-        rng = generator(seed, f"{name}/{step}")
-        clean = latents[torch.randint(len(latents), (2 * half,), generator=rng)]
-        timesteps = random_timesteps(2 * half, process.timesteps, rng).to(clean.device)
-        noised = process.corrupt(clean, timesteps, torch.randn(clean.shape, generator=rng).to(clean.device))
-        held = keep[torch.randint(len(keep), (half,), generator=rng)]
+    half = settings.batch // 2
+
+    def loss(student: Model, rng: torch.Generator) -> Tensor:
+        noisy, timesteps, _ = noised(model, latents, 2 * half, rng)
+        kept_by = keep[torch.randint(len(keep), (half,), generator=rng)]
         concept = repeated(cond, half)
         with torch.no_grad():
-            learned = target(noised[:half], timesteps[:half], concept)
-            kept = model.denoise(noised[half:], timesteps[half:], held)
-        answer = student.denoise(noised, timesteps, torch.cat([concept, held]))
-        loss = (answer - torch.cat([learned, kept])).square().mean()
-        value = training.advance(loss, settings.lr, 0.0)
-        yield value, training.parameters
+            learned = target(noisy[:half], timesteps[:half], concept)
+            kept = model.denoise(noisy[half:], timesteps[half:], kept_by)
+        answer = student.denoise(noisy, timesteps, torch.cat([concept, kept_by]))
+        return (answer - torch.cat([learned, kept])).square().mean()
+
+    yield from trained(model, loss, settings, seed, name, moved=moved)

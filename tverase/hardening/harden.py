@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from ..attacks.base import Finding
-from ..attacks.run import attack
+from ..attacks.run import attack, searching
 from ..checkpoint import Checkpoint, under
 from ..concepts import Concept
 from ..context import Context
 from ..judges.base import shows
 from ..models.base import in_turn
 from ..progress import Progress
-from ..registry import built
 from ..rng import generator
 from ..sampling import draw
 from ..training import Training
@@ -98,7 +97,8 @@ Done = tuple[float, tuple[Counted, ...], dict[str, Tensor]]  # the last loss, th
 def _round(context: Context, kept: Checkpoint, student: Distillation, number: int) -> Done:
     """Distil, attack and count; the findings join the forget set."""
     settings, begun = student.settings, kept.begin()
-    steps, loss = (settings.steps + settings.warm_up * (number == 1)) * len(context.concepts), 0.0
+    alone = settings.warm_up if number == 1 else 0
+    steps, loss = (1 + alone) * settings.steps * len(context.concepts), 0.0
     for done in range(1, steps + 1):
         loss = student.step()
         note = f"round {number} of at most {settings.max_rounds}, loss {loss:.4f}"
@@ -132,7 +132,7 @@ def _kept_round(kept: Checkpoint, student: Distillation, number: int) -> Done | 
 
 def _found(context: Context, student: Distillation, number: int) -> Iterator[tuple[Concept, Finding, float]]:
     """What attacks find against each share of the student's change."""
-    attacks = [built("attack", spec) for spec in student.settings.attacks]
+    attacks = searching(student.settings.attacks, "harden")
     for share in student.settings.attacked:
         purpose = f"harden/{{concept}}/round {number}/{share:g}"
         for concept, finding in attack(context, student.student(share), student.data.forget_latents, attacks, purpose):

@@ -12,10 +12,10 @@ class Harden(Settings):
 
     max_rounds: NonNegativeInt = 12  # 0: the vector stays as it is
     clean_rounds: PositiveInt = 2  # in a row that end it: one may be luck
-    # Steps of distillation before the first round and in each round, for each concept. Attacks on a student that has only
-    # begun say little, and each costs as much as a round of distillation.
-    warm_up: NonNegativeInt = 100
-    steps: PositiveInt = 50
+    steps: PositiveInt = 50  # of distillation in a round, for each concept
+    # Rounds without an attack before the first one: attacks on a student that has only begun say little, and cost as much
+    # as the distillation.
+    warm_up: NonNegativeInt = 2
     # Strength of the edit that teaches; none: the first of `teachers` that erases. Inputs that recover the concept from the
     # teacher recover it from the student as well, so the teacher is stronger than most concepts need.
     teacher: PositiveFloat | None = None

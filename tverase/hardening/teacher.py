@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..attacks.run import searching
 from ..context import Context
 from ..progress import Progress
-from ..registry import built
 from ..trial import Inputs, ModelTrial
 from ..vector import TaskVector
 from .forget import ForgetRetain
@@ -37,7 +37,7 @@ def teacher_strength(
     context: Context, vector: TaskVector, inputs: Inputs, data: ForgetRetain, settings: Harden
 ) -> tuple[Look, ...]:
     """A look at one of `settings.teachers` after another, up to the first that erases; the last look says if one does."""
-    attacks = [built("attack", spec) for spec in settings.attacks]
+    attacks = searching(settings.attacks, "harden")
     trial = ModelTrial(context, vector, inputs.copy(), (), "harden/teacher", data.forget_latents, attacks)
     looks: list[Look] = []
     for done, alpha in enumerate(settings.teachers):

@@ -16,6 +16,7 @@ from ..errors import ModelError, UnsafeWeights
 PICKLED = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 LARGEST_JSON = 64 * 2**20
 DEEPEST_JSON = 64
+COUNTED = ("position_ids", "num_batches_tracked")  # stored beside weights, and whole numbers
 
 
 def say(path: Path | str) -> str:
@@ -124,17 +125,23 @@ class Weights:
                 raise _damaged(file, error) from error
 
     def names(self) -> list[str]:
-        """The names of all tensors, from the headers alone."""
+        """The names of all tensors, from the headers alone; one that holds no floating-point numbers is a `ModelError`."""
         found: list[str] = []
         for file in self.files:
             try:
                 with safe_open(file, framework="pt") as handle:
-                    names = list(handle.keys())
+                    types = {key: str(handle.get_slice(key).get_dtype()) for key in handle.keys()}
             except (SafetensorError, OSError, ValueError) as error:
                 raise _damaged(file, error) from error
-            if not names:
+            if not types:
                 raise ModelError(f"{say(file)} is empty; fetch it again.")
-            found += names
+            for key, kind in types.items():
+                if not kind.startswith(("F", "BF")) and not key.endswith(COUNTED):
+                    raise ModelError(
+                        f"the tensor {key} of {say(file)} is of the type {kind}, which is none of weights; save it in float16, "
+                        "bfloat16 or float32."
+                    )
+            found += types
         return found
 
     def require_finite(self) -> None:

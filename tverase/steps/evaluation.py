@@ -18,7 +18,7 @@ from ..report.pack import pack
 from ..summary import metrics, summary
 
 if TYPE_CHECKING:
-    from ..config import Evaluate
+    from ..evaluation_settings import Evaluate
 
 SHARE = "share"  # of the edit, against which an attack searches; a key beside those of the attack
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..attacks.run import searching
 from ..bounds import Bound
 from ..checkpoint import Checkpoint
 from ..context import Context
 from ..progress import Progress
-from ..registry import built
 from ..trial import Inputs, ModelTrial, tuning_prompts
 from ..vector import TaskVector
 from .choose import StrengthChoice, choose, worst_of
@@ -33,7 +33,7 @@ def choose_strength(
     latents: images of each concept, which attackers own.
     checkpoint: a folder for confirmed strengths, so that a stopped call continues.
     """
-    attacks = [built("attack", spec) for spec in settings.attacks]
+    attacks = searching(settings.attacks, "choose_strength")
     controls = tuning_prompts(context, "choose_strength")
     trial = ModelTrial(
         context, vector, inputs.copy(), controls, latents=latents, attacks=attacks, attacked=settings.attacked

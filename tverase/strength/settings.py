@@ -21,7 +21,7 @@ class ChooseStrength(Settings):
     alpha_max: PositiveFloat = 8.0
     # The strengths that are confirmed, strongest first, as shares of the strongest: the teacher strength of a hardened vector,
     # otherwise twice the smallest strength at which the inputs that tune fail.
-    shares: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.7, 0.5), min_length=1)
+    shares: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.75, 0.65, 0.5), min_length=1)
     resolution: PositiveFloat = 0.125  # of that exploration
     explore: PositiveInt = 12  # images of each input for it
     round: PositiveInt = 22  # images of each input at a time, when a strength is confirmed

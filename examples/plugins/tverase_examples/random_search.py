@@ -16,6 +16,7 @@ class RandomSearch(Settings):
     """Of many random inputs, those whose images are nearest to images of the concept."""
 
     adaptive: ClassVar[bool] = True  # it looks at the attacked model's answers
+    input_kind: ClassVar[int] = 4  # embeddings
 
     tries: PositiveInt = 64
     findings: PositiveInt = 2  # the best of them
