@@ -17,7 +17,7 @@ def headline(table: Json) -> str:
     if len(compared) == 1:
         return f"{front[0]['name']}: recovered in {percent(front[0]['recovery']['rate'])} of images at worst"
     if len(front) == 1:
-        return f"{front[0]['name']} is ahead"
+        return f"{front[0]['name']} is ahead: recovered in {percent(front[0]['recovery']['rate'])} of images at worst"
     return f"No row is ahead of all: {listing(row['name'] for row in front)} are not beaten"
 
 
