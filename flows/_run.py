@@ -9,6 +9,7 @@ from typing import Any
 from tasks._common import model_is_given
 from tasks._locks import require_free, run_lock
 from tasks._main import quiet, require_possible
+from tasks._quiet import leave_soon
 from tasks._tracking import check_tracking
 from tverase.config import Params
 from tverase.errors import Infeasible, NetworkError, NotProved, TveraseError
@@ -55,6 +56,7 @@ def _answering() -> Iterator[None]:
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
+        leave_soon(NetworkError.exit_code)  # Prefect would tell the server of each event, seven seconds for each
         raise NetworkError(
             f"the Prefect server does not answer any more ({type(cause).__name__}: {cause}); finished steps are kept: "
             "start it again (`make serve`), or unset PREFECT_API_URL, and repeat the command."

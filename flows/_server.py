@@ -7,6 +7,7 @@ version of Prefect. Prefect is not imported here, because its import reads the e
 import base64
 import fcntl
 import http.client
+import logging
 import os
 import secrets
 import socket
@@ -31,6 +32,7 @@ from tverase.errors import NetworkError, StorageError, TveraseError
 
 URL, AUTH = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 CALM = {
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # of its own threads, each of which misses a server that is gone
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the server gets its log, the terminal our own lines
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
@@ -42,6 +44,7 @@ def calm() -> None:
     """Prefect without its chatter, for a command that speaks for itself."""
     for name, value in CALM.items():
         os.environ.setdefault(name, value)
+    logging.raiseExceptions = False  # no word about a line of the log that its server did not get
 
 
 def home() -> Path:

@@ -59,7 +59,7 @@ def plainly(kept: str = "finished steps are kept, and the next run goes on from 
             sys.exit(error.exit_code)
         except Stopped as stop:
             sys.stderr.write(f"{WORDS[signal.Signals(stop.number)]}; {kept}.\n")
-            _later(os._exit, 128 + stop.number)  # libraries have their say at the exit, but not for ever
+            leave_soon(128 + stop.number)
             sys.exit(128 + stop.number)
         except Exception as error:
             _say(_unforeseen(error))
@@ -82,6 +82,11 @@ def _unforeseen(error: Exception) -> str:
     except OSError as full:
         return f"unforeseen {said} (and {TRACEBACK} cannot be written: {full.strerror}); please report it"
     return f"unforeseen {said}; please report it with {TRACEBACK}, which has the traceback"
+
+
+def leave_soon(code: int) -> None:
+    """End the process with this code in a while at the latest: libraries have their say at the exit, but not for ever."""
+    _later(os._exit, code)
 
 
 def _later(call: Callable[[int], object], number: int) -> threading.Timer:
