@@ -55,7 +55,7 @@ def heals(task: Any, _: Any, state: State[Any]) -> bool:
             break
         if isinstance(error, OSError) and error.errno in PASSING:
             break
-        error = error.__cause__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)  # MLflow names no cause
     else:
         return False
     sys.stderr.write(f"{task.name}: {clean(str(first))} It is tried again if tries are left.\n")
