@@ -170,6 +170,11 @@ def test_attacks_without_inputs_neither_harden_nor_choose(section: str) -> None:
         Params.parse({section: {"attacks": [{"kind": "rounding"}]}})
 
 
+def test_a_value_that_nobody_can_compute_with_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="too large or too small"):
+        Params.parse({"choose_strength": {"confirm_at": 1e-320}})
+
+
 def test_parsing_changes_neither_the_presets_nor_what_is_given() -> None:
     before, given = repr((RECIPES, EFFORTS)), {"recipe": "paper", "effort": "thorough", "harden": {"max_rounds": 1}}
     Params.parse(given)

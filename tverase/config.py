@@ -201,6 +201,8 @@ class Params(Settings):
             return cls.model_validate(content)
         except ValidationError as error:
             raise ConfigError(f"{where}: " + "; ".join(_say(e) for e in error.errors())) from None
+        except ArithmeticError as error:  # of a rule that computes with a value
+            raise ConfigError(f"{where}: a value is too large or too small to compute with ({error}).") from None
 
 
 def _override(content: dict[str, Any], override: str) -> None:
