@@ -19,6 +19,7 @@ from ._secrets import clean
 
 VERDICT, REVIEW, DUE, DAMAGED, SMALL = "verdict", "review_status", "alias_due", "damaged", "model_files.sha256"
 PENDING = "pending"
+CACHE = "__pycache__"
 NOTE = "registered_model_meta"  # MLflow itself writes it beside a model that it opens
 
 
@@ -142,9 +143,10 @@ def pipeline_digest(client: Any, version: Any) -> str:
 
 
 def _model_files(client: Any, model_id: str) -> Mapping[str, str]:
-    """The loader that is stored beside the pipeline."""
+    """The loader that is stored beside the pipeline, without the byte code that Python leaves where it is loaded."""
     location = _location(client, model_id)
-    return {path: digest for path, digest in _hashes(location, "") if path != NOTE} if location else {}
+    found = dict(_hashes(location, "")) if location else {}
+    return {path: digest for path, digest in found.items() if path != NOTE and CACHE not in path.split("/")}
 
 
 def _location(client: Any, model_id: str) -> str:

@@ -180,6 +180,10 @@ def test_no_secret_is_recorded(first: Registration, client: Any) -> None:
 def test_the_same_content_is_registered_once_and_other_content_moves_the_alias(
     first: Registration, request_: Request, client: Any
 ) -> None:
+    source = client.get_model_version_by_alias(NAME, "candidate").source.removeprefix("models:/")
+    cache = Path(client.get_logged_model(source).artifact_location.removeprefix("file://")) / "code" / "__pycache__"
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "loader.pyc").write_bytes(b"what Python leaves where it has loaded the model")
     runs = len(client.search_runs([client.get_experiment_by_name("tverase").experiment_id]))
     assert _tracking.record_and_register(request_) == replace(first, created=False)
     assert len(client.search_runs([client.get_experiment_by_name("tverase").experiment_id])) == runs
