@@ -1,14 +1,16 @@
 """What a run of the flow is given: the fields of Prefect's form, and the parameters that they make."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from tasks import _all as steps
 from tverase.config import Params
+from tverase.errors import TveraseError
 
 Concepts = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 Recipe = Literal["robust", "paper"]
@@ -35,3 +37,15 @@ def params_of(form: Mapping[str, Any]) -> Params:
     if form.get("judge"):
         given.append(f"judge={form['judge']}")
     return Params.load(Path(form.get("params_file") or "params.yaml"), [*given, *(form.get("overrides") or ())])
+
+
+def named(flow: str) -> Callable[[], str]:
+    """The name of a flow's runs: `erase-bomb`, or `erase` where the concepts cannot be read, which the run itself then says."""
+
+    def run_name() -> str:
+        try:
+            return f"{flow}-{params_of(flow_run.parameters or {}).name}"
+        except TveraseError:
+            return flow
+
+    return run_name

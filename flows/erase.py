@@ -27,19 +27,11 @@ from tverase.errors import TveraseError
 from tverase.report.verdict import Verdict
 
 from ._again import go_on
-from ._form import SEARCH, Concepts, Device, Effort, Override, Recipe, Share, StepName, Strength, params_of
+from ._form import SEARCH, Concepts, Device, Effort, Override, Recipe, Share, StepName, Strength, named, params_of
 from ._limits import limited
 
 
-def run_name() -> str:
-    """`erase-bomb`; without the concepts where they cannot be read, which the run itself then says."""
-    try:
-        return f"erase-{params_of(flow_run.parameters or {}).name}"
-    except TveraseError:
-        return "erase"
-
-
-@flow(name="erase", flow_run_name=run_name, validate_parameters=True, on_crashed=[go_on])
+@flow(name="erase", flow_run_name=named("erase"), validate_parameters=True, on_crashed=[go_on])
 def erase_concept(
     concepts: Concepts | None = None,
     model: str | None = None,

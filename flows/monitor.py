@@ -4,7 +4,6 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from tasks import _watched as pages
@@ -16,22 +15,14 @@ from tasks._tracking import check_tracking
 from tasks.monitor import Watched, fall_back, watch
 from tverase.bars import lines
 from tverase.config import Params
-from tverase.errors import NotProved, TveraseError
+from tverase.errors import NotProved
 
 from ._again import go_on
-from ._form import Concepts, Device, Override, params_of
+from ._form import Concepts, Device, Override, named, params_of
 from ._limits import limited
 
 
-def run_name() -> str:
-    """`monitor-bomb`; without the concepts where they cannot be read, which the run itself then says."""
-    try:
-        return f"monitor-{params_of(flow_run.parameters or {}).name}"
-    except TveraseError:
-        return "monitor"
-
-
-@flow(name="monitor", flow_run_name=run_name, validate_parameters=True, on_crashed=[go_on])
+@flow(name="monitor", flow_run_name=named("monitor"), validate_parameters=True, on_crashed=[go_on])
 def monitor(
     concepts: Concepts | None = None,
     device: Device | None = None,

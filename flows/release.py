@@ -4,7 +4,6 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from tasks import _release
@@ -14,24 +13,15 @@ from tasks._prefect import States, effect
 from tasks._secrets import guard_logs
 from tasks._tracking import check_tracking
 from tverase.config import Params
-from tverase.errors import TveraseError
 from tverase.storage import open_store
 
 from ._again import go_on
-from ._form import Concepts, Override, params_of
+from ._form import Concepts, Override, named, params_of
 from ._limits import limited
 from ._storage_files import publish
 
 
-def run_name() -> str:
-    """`release-bomb`; without the concepts where they cannot be read, which the run itself then says."""
-    try:
-        return f"release-{params_of(flow_run.parameters or {}).name}"
-    except TveraseError:
-        return "release"
-
-
-@flow(name="release", flow_run_name=run_name, validate_parameters=True, on_crashed=[go_on])
+@flow(name="release", flow_run_name=named("release"), validate_parameters=True, on_crashed=[go_on])
 def release(
     concepts: Concepts | None = None,
     store: str | None = None,

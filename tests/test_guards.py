@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from erasing import material_of, of_digits
+from guarded import drawn, noise, paired
 from torch import Tensor
 
 from tverase.attacks.concept_inversion import ConceptInversion, concept_inversion
@@ -18,12 +19,11 @@ from tverase.models.base import Meter, Model, repeated
 from tverase.models.digits import Digits
 from tverase.models.text2image import TextToImage
 from tverase.rng import generator
-from tverase.sampling import Sampling, draw_latents
+from tverase.sampling import Sampling
 from tverase.vector import TaskVector
 
 KINDS: list[Any] = [NegativePrompt(), Sld(), Safree(), Adavd(centre=-1.0)]
 ids = [type(kind).__name__ for kind in KINDS]
-THREE = Sampling(steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +34,6 @@ def material(pico: TextToImage) -> Material:
 @pytest.fixture(scope="module")
 def prompts(pico: TextToImage) -> Tensor:
     return pico.encode(["a bomb", "a cat"])
-
-
-def noise(model: Model, count: int = 2, seed: int = 0) -> Tensor:
-    return model.start(count, generator(seed, "tests/guards"))
-
-
-def drawn(model: Model, cond: Tensor, settings: Sampling = THREE, seed: int = 0) -> Tensor:
-    return draw_latents(model, cond, generator(seed, "tests/guards/draw"), settings)
-
-
-def paired(model: Model, cond: Tensor, time: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A call of guidance as `trajectory` makes it."""
-    noised = noise(model, len(cond))
-    times = torch.full((2 * len(cond),), time)
-    return torch.cat([noised, noised]), times, torch.cat([repeated(model.null, len(cond)), cond])
 
 
 def inner(model: Model) -> Guarded:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from erasing import material_of
+from guarded import THREE, drawn, noise, paired
 from torch import Tensor
 
 from tverase.erasers.base import Material
@@ -16,9 +17,7 @@ from tverase.models.base import Model, repeated
 from tverase.models.text2image import TextToImage
 from tverase.noise import Diffusion, Flow
 from tverase.rng import generator
-from tverase.sampling import Sampling, draw_latents, guided, trajectory
-
-THREE = Sampling(steps=3)
+from tverase.sampling import guided, trajectory
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +28,6 @@ def material(pico: TextToImage) -> Material:
 @pytest.fixture(scope="module")
 def prompts(pico: TextToImage) -> Tensor:
     return pico.encode(["a bomb", "a cat"])
-
-
-def noise(model: Model, count: int = 2, seed: int = 0) -> Tensor:
-    return model.start(count, generator(seed, "tests/guards"))
-
-
-def drawn(model: Model, cond: Tensor, settings: Sampling = THREE, seed: int = 0) -> Tensor:
-    return draw_latents(model, cond, generator(seed, "tests/guards/draw"), settings)
-
-
-def paired(model: Model, cond: Tensor, time: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A call of guidance as `trajectory` makes it."""
-    noised = noise(model, len(cond))
-    times = torch.full((2 * len(cond),), time)
-    return torch.cat([noised, noised]), times, torch.cat([repeated(model.null, len(cond)), cond])
 
 
 def published(settings: Sld, epsilons: Iterator[tuple[Tensor, Tensor, Tensor]], acts: list[bool]) -> list[Tensor]:
