@@ -34,17 +34,19 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
             raise DataError(f"the module {name} cannot be found; install the package that has it, or correct the name.")
         found[name] = path
         is_package = path.name == "__init__.py"
-        imports, data = _reached(path, _stamp(path), name, is_package=is_package)
+        imports, reads_data = _reached(path.read_bytes(), name, is_package=is_package)
         for other in _existing(imports, tops, file_of):
             waiting += _with_packages(other)
-        package = name if is_package else name.rpartition(".")[0]
-        found |= {f"{package}/{file.name}": file for file in data}
+        if reads_data:
+            package = name if is_package else name.rpartition(".")[0]
+            beside = (p for p in path.parent.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc"))
+            found |= {f"{package}/{file.name}": file for file in beside}
     return dict(sorted(found.items()))
 
 
 def digests(files: dict[str, Path]) -> dict[str, str]:
     """Name to the sha256 of what each file says; comments, docstrings and layout of Python files do not count."""
-    return {name: _digest(path, _stamp(path)) for name, path in files.items()}
+    return {name: _digest(path.suffix, path.read_bytes()) for name, path in files.items()}
 
 
 def _with_packages(name: str) -> list[str]:
@@ -89,17 +91,10 @@ def _file(name: str) -> Path | None:
     return None
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
-
-
 @cache
-def _reached(
-    path: Path, stamp: tuple[int, int], name: str, *, is_package: bool
-) -> tuple[frozenset[str], tuple[Path, ...]]:
-    """Dotted names that a module imports, and the data files that it reads."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _reached(source: bytes, name: str, *, is_package: bool) -> tuple[frozenset[str], bool]:
+    """Dotted names that a module imports, and whether it reads data files beside it."""
+    tree = ast.parse(source)
     imports = set[str]()
     for node in _run(tree):
         if isinstance(node, ast.Import):
@@ -107,9 +102,7 @@ def _reached(
         elif isinstance(node, ast.ImportFrom):
             base = _base(node, name, is_package=is_package)
             imports |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    reads = any(isinstance(node, ast.Name) and node.id == "__package__" for node in ast.walk(tree))
-    beside = (p for p in path.parent.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc"))
-    return frozenset(imports), tuple(sorted(beside)) if reads else ()
+    return frozenset(imports), any(isinstance(node, ast.Name) and node.id == "__package__" for node in ast.walk(tree))
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
@@ -138,9 +131,8 @@ def _base(node: ast.ImportFrom, name: str, *, is_package: bool) -> str:
 
 
 @cache
-def _digest(path: Path, stamp: tuple[int, int]) -> str:
-    content = path.read_bytes()
-    if path.suffix == ".py":
+def _digest(suffix: str, content: bytes) -> str:
+    if suffix == ".py":
         tree = ast.parse(content)
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

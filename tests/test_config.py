@@ -67,6 +67,8 @@ def test_the_repositorys_own_file_is_valid() -> None:
         ({"select": {"search": {"imges": 3}}}, ["unknown parameter 'select.search.imges'", "did you mean 'images'"]),
         ({"finetune": {"steps": 0}}, ["finetune.steps", "greater than 0", "got 0"]),
         ({"finetune": {"steps": "many"}}, ["finetune.steps", "valid integer", "got 'many'"]),
+        ({"finetune": {"steps": True}}, ["finetune.steps: expected a number, not true or false (got True)"]),
+        ({"choose_strength": {"attacked": [True]}}, ["choose_strength.attacked: expected a number", "got [True]"]),
         ({"choose_strength": {"epsilon": 1.5}}, ["choose_strength.epsilon", "less than 1"]),
         ({"pretrain_digits": {"d": 1}}, ["pretrain_digits.d", "greater than or equal to 2", "got 1"]),
         ({"choose_strength": {"resolution": 9}}, ["resolution 9.0 is larger than alpha_max 8.0"]),

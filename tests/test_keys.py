@@ -210,3 +210,12 @@ def test_docstrings_and_comments_do_not_count_and_everything_else_does(package: 
         path.write_text(text)
         found.append(digests({"used": path})["used"])
     assert found[0] == found[1] != found[2]
+
+
+def test_a_change_of_the_same_size_at_the_same_time_is_seen(package: Path) -> None:
+    path, found = package / "used.py", list[str]()
+    for text in ("x = 1\n", "x = 2\n"):
+        path.write_text(text)
+        os.utime(path, ns=(10**18, 10**18))
+        found.append(digests({"used": path})["used"])
+    assert found[0] != found[1]

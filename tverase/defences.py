@@ -5,19 +5,15 @@ prompt produces, and each guard removes a part of that difference. Attacks know 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .errors import ConfigError, unknown
-from .models.base import Meter, Model
-from .noise import NoiseProcess
-from .spaces.base import InputSpace
-from .vector import StateDict
+from .models.wrapped import Wrapped
 
 Defence = Callable[[Tensor], Tensor]  # conditionings (B, T, D) -> what the denoiser gets for them
 CHOICES = ("nearest", "rounded-LEVELS", "smoothed-SHARE")  # in `evaluate.defences`: `rounded-4`, `smoothed-0.4`
@@ -97,59 +93,13 @@ def named(name: str) -> Callable[[Tensor], Defence]:
 
 
 @dataclass(frozen=True)
-class Defended:
+class Defended(Wrapped):
     """A model behind a defence; a `Model`, so that everything that examines models examines this one.
 
     The empty caption does not change, because the service itself uses it for guidance.
     """
 
-    model: Model
     defence: Defence
-
-    @property
-    def meter(self) -> Meter:
-        """The model's own."""
-        return self.model.meter
-
-    @cached_property
-    def null(self) -> Tensor:
-        """The model's own, the same bytes each time: by these it is known."""
-        return self.model.null
-
-    @property
-    def network(self) -> nn.Module:
-        """The model's own."""
-        return self.model.network
-
-    @property
-    def device(self) -> torch.device:
-        """The model's own."""
-        return self.model.device
-
-    def metered(self, meter: Meter) -> Self:
-        """The same model behind the same defence, counting on `meter`."""
-        return type(self)(self.model.metered(meter), self.defence)
-
-    @property
-    def noise(self) -> NoiseProcess:
-        """The model's own."""
-        return self.model.noise
-
-    def weights(self) -> StateDict:
-        """The model's own: a defence has none."""
-        return self.model.weights()
-
-    def with_weights(self, weights: StateDict) -> Self:
-        """Other weights behind the same defence."""
-        return type(self)(self.model.with_weights(weights), self.defence)
-
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """As the model does: the guard comes after the text encoder."""
-        return self.model.encode(prompts)
-
-    def space(self, template: str, tokens: int = 1) -> InputSpace:
-        """The model's own: an attacker may say what he likes."""
-        return self.model.space(template, tokens)
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
         """The prediction for the guarded `cond`. Gradients pass as if the guard were the identity.
@@ -162,19 +112,3 @@ class Defended:
             left = torch.where(empty, cond, self.defence(cond))
         heard = cond + (left - cond).detach() if cond.requires_grad else left
         return self.model.denoise(noised, timesteps, heard)
-
-    def to_latents(self, images: Tensor) -> Tensor:
-        """As the model does."""
-        return self.model.to_latents(images)
-
-    def to_images(self, latents: Tensor) -> Tensor:
-        """As the model does."""
-        return self.model.to_images(latents)
-
-    def start(self, count: int, rng: torch.Generator) -> Tensor:
-        """As the model does."""
-        return self.model.start(count, rng)
-
-    def sampler(self, steps: int) -> Any:
-        """As the model does."""
-        return self.model.sampler(steps)

@@ -177,14 +177,14 @@ def _source(module: str) -> Path | None:
 def _tree(path: Path) -> ast.Module:
     """The syntax of a file, or nothing if it cannot be read; then `load` raises the error."""
     try:
-        return _parsed(path, path.stat().st_mtime_ns)
+        return _parsed(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])
 
 
 @cache
-def _parsed(path: Path, changed: int) -> ast.Module:
-    return ast.parse(path.read_bytes())
+def _parsed(source: bytes) -> ast.Module:
+    return ast.parse(source)
 
 
 def _assignments(tree: ast.Module) -> dict[str, ast.expr]:

@@ -59,7 +59,7 @@ class Case(Settings):
     def named(self) -> Concept:
         """The concept itself; a file is read once by each thread, until it changes."""
         file = Path(self.concept)
-        stamp = (str(file.absolute()), file.stat().st_mtime_ns) if file.is_file() else ()
+        stamp = (str(file.absolute()), sha256(file)) if file.is_file() else ()
         return kept(("concept", self.concept, *stamp), lambda: Concept.named(self.concept))
 
     @property

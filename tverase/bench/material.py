@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..erasers.base import Material
 from ..errors import DataError
-from ..files import read_json, read_tensors
+from ..files import read_json, read_tensors, sha256
 from ..inversion.sets import ROLES, InversionSet
 from ..models.base import Meter
 from ..steps.images import Images
@@ -58,7 +58,7 @@ def prepared(folder: Path) -> Prepared:
     said = read_json(folder / SAID) if (folder / SAID).exists() else {"state": "failed", "why": "it was not run."}
     if said["state"] != "done":
         raise DataError(f"the images of the concept could not be made: {said['why']}")
-    stamp = (folder / IMAGES).stat().st_mtime_ns
+    stamp = sha256(folder / IMAGES)
     return kept(("material", str(folder), stamp), lambda: Prepared(folder))
 
 

@@ -3,16 +3,14 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol, Self, cast
+from typing import Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..models.base import Meter, Model, repeated
+from ..models.base import Model, repeated
+from ..models.wrapped import Wrapped
 from ..noise import NoiseProcess
-from ..spaces.base import InputSpace
-from ..vector import StateDict
 
 CLOSE = 1e-5  # within which a conditioning is the empty caption's
 
@@ -26,85 +24,17 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class Guarded:
+class Guarded(Wrapped):
     """A model behind a guard; a `Model`, so that everything that draws or attacks takes it.
 
     Words, spaces and weights are the model's own: an attacker says what he likes, and the guard answers in `denoise`.
     """
 
-    model: Model
     rule: Rule
-
-    def __getattr__(self, name: str) -> Any:
-        """What else the model has, such as a tokenizer."""
-        if name.startswith("__") or name in ("model", "rule"):
-            raise AttributeError(name)
-        return getattr(self.model, name)
-
-    @property
-    def meter(self) -> Meter:
-        """The model's own."""
-        return self.model.meter
-
-    @cached_property
-    def null(self) -> Tensor:
-        """The model's own, encoded once."""
-        return self.model.null
-
-    @property
-    def network(self) -> nn.Module:
-        """The model's own."""
-        return self.model.network
-
-    @property
-    def device(self) -> torch.device:
-        """The model's own."""
-        return self.model.device
-
-    @property
-    def noise(self) -> NoiseProcess:
-        """The model's own."""
-        return self.model.noise
-
-    def metered(self, meter: Meter) -> Self:
-        """The same model behind the same guard, counting on `meter`."""
-        return type(self)(self.model.metered(meter), self.rule)
-
-    def weights(self) -> StateDict:
-        """The model's own: a guard has none."""
-        return self.model.weights()
-
-    def with_weights(self, weights: StateDict) -> Self:
-        """Other weights behind the same guard."""
-        return type(self)(self.model.with_weights(weights), self.rule)
-
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """As the model does: the guard comes after the text encoder."""
-        return self.model.encode(prompts)
-
-    def space(self, template: str, tokens: int = 1) -> InputSpace:
-        """The model's own."""
-        return self.model.space(template, tokens)
 
     def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
         """The guard's answer; counts every evaluation that it takes."""
         return self.rule(self, noised, timesteps, cond)
-
-    def to_latents(self, images: Tensor) -> Tensor:
-        """As the model does."""
-        return self.model.to_latents(images)
-
-    def to_images(self, latents: Tensor) -> Tensor:
-        """As the model does."""
-        return self.model.to_images(latents)
-
-    def start(self, count: int, rng: torch.Generator) -> Tensor:
-        """As the model does."""
-        return self.model.start(count, rng)
-
-    def sampler(self, steps: int) -> Any:
-        """As the model does."""
-        return self.model.sampler(steps)
 
     def empty(self, cond: Tensor) -> Tensor:
         """Which rows of `cond` are the empty caption: bool (B,)."""
