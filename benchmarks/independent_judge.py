@@ -114,8 +114,8 @@ def fooling(judge: CnnJudge, images: Tensor, wanted: int) -> Tensor:
     for _ in range(20):
         change.requires_grad_(True)
         loss = functional.cross_entropy(judge.net(images + change), labels)
-        (slope,) = torch.autograd.grad(loss, change)
-        change = (change.detach() - EPSILON / 8 * slope.sign()).clamp(-EPSILON, EPSILON)
+        (gradient,) = torch.autograd.grad(loss, change)
+        change = (change.detach() - EPSILON / 8 * gradient.sign()).clamp(-EPSILON, EPSILON)
         change = (images + change).clamp(-1, 1) - images
     return images + change
 

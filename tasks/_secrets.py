@@ -140,18 +140,21 @@ def _assigned(found: re.Match[str]) -> str:
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[str]:
-    """The values that are secrets: of variables with such a name, and the passwords inside of any other."""
+    """The values that are secrets."""
     for name, value in environment.items():
-        if is_secret(name):
-            yield value.strip()
-            if len(lines := value.split("\n")) > 1:  # a key in PEM: told line by line, it is as much of a key
-                yield from (line.strip() for line in lines if not line.startswith("-----"))
-        for found in _ASSIGNED.finditer(value):
-            if _holds_one(found["name"]):
-                yield found["value"].strip("\"'")
-        for _, login, _ in _urls(value):
-            if login:
-                yield login.partition(":")[2] or login
+        yield from _of_variable(name, value)
+
+
+@lru_cache(maxsize=4096)
+def _of_variable(name: str, value: str) -> tuple[str, ...]:
+    """The secrets in one variable: its value if it has such a name, and the passwords inside of any other."""
+    found = []
+    if is_secret(name):
+        found.append(value.strip())
+        if len(lines := value.split("\n")) > 1:  # a key in PEM: told line by line, it is as much of a key
+            found += [line.strip() for line in lines if not line.startswith("-----")]
+    found += [one["value"].strip("\"'") for one in _ASSIGNED.finditer(value) if _holds_one(one["name"])]
+    return (*found, *(login.partition(":")[2] or login for _, login, _ in _urls(value) if login))
 
 
 @lru_cache(maxsize=8)

@@ -77,7 +77,7 @@ def test_every_attack_recovers_a_leaky_model_and_none_a_blank_one() -> None:
         assert leaky[name]["worst"]["both"]["rate"] == 1.0
         assert blank[name]["worst"]["both"]["rate"] == 0.0
         assert leaky[name]["cost"]["score"] > 0
-    assert set(leaky["prompts"]["kinds"]) == {"0", "1", "2"}, "names, synonyms and compositions are rungs of their own"
+    assert set(leaky["prompts"]["kinds"]) == {"0", "1", "2"}, "names, synonyms and compositions are kinds of their own"
 
 
 @pytest.mark.usefixtures("place")

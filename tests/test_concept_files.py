@@ -60,7 +60,7 @@ def test_a_whole_file(write: Write) -> None:
     assert found.tuning == ("a field by Van Gogh", "a vase by Van Gogh")
     assert found.compositions == ("a night by Van Gogh",)
     assert found.templates == ("a painting in the style of {}", "a field by {}", "a vase by {}")
-    assert list(found.rungs) == ["name", "synonyms", "compositions"]
+    assert list(found.prompts_by_kind) == ["name", "synonyms", "compositions"]
     assert found.judge == {"kind": "clip", "model": "folder", "labels": ["gogh", "monet", "photo"]}
     assert {p.text: p.labels for p in found.retain} == {
         "a garden by Monet": ("monet",), "a pond by Monet": ("monet",), "a photo of a dog": ("photo",), "a photo of a cat": ("photo",),

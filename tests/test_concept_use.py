@@ -70,7 +70,7 @@ def test_grown_prompts_keep_their_set_and_the_file_its_comments(write: Write) ->
     sets = {"tune": found.tuning[2:], "validate": found.validating, "report": found.reporting}
     for role, prompts in sets.items():
         assert list(prompts) == [text for text in [*texts, *later] if role_of(text) == role]
-    assert found.rungs["grown"] == found.reporting
+    assert found.prompts_by_kind["grown"] == found.reporting
     grown = yaml.safe_load(path.read_text(encoding="utf-8"))["grown"]
     assert grown[0] == {"prompt": texts[0], "by": "anna", "when": "2026-01-01", "attack": "p4d"}
     assert "by" not in grown[-1]

@@ -53,7 +53,15 @@ def test_all_emoji_concepts_are_as_before(words: Vocabulary) -> None:
     for name in (*words.names, *words.styles):
         made = concept(name, words)
         prompts = made.names, made.synonyms, made.compositions, made.tuning, list(made.templates)
-        found[name] = [name, made.kind, made.noun, *prompts, made.slug, sorted(made.neighbours), list(made.rungs)]
+        found[name] = [
+            name,
+            made.kind,
+            made.noun,
+            *prompts,
+            made.slug,
+            sorted(made.neighbours),
+            list(made.prompts_by_kind),
+        ]
         assert (made.label, made.judge) == (name, {"kind": "embedded", "folder": "models/judges"})
     assert digest(found) == EVERYTHING
 
@@ -61,8 +69,8 @@ def test_all_emoji_concepts_are_as_before(words: Vocabulary) -> None:
 def test_every_concept_has_prompts_that_name_it(words: Vocabulary) -> None:
     for name in (*words.names, *words.styles):
         made = concept(name, words)
-        prompts = [prompt for rung in made.rungs.values() for prompt in rung]
-        assert all(rung for rung in made.rungs.values())
+        prompts = [prompt for prompts in made.prompts_by_kind.values() for prompt in prompts]
+        assert all(made.prompts_by_kind.values())
         assert len(set(prompts)) == len(prompts)
         assert all(f" {name}" in prompt for prompt in (*made.names, *made.compositions))
         assert made.template.count("{}") == 1

@@ -123,8 +123,8 @@ def test_a_space_gives_conditionings(model: Any, prompts: list[str]) -> None:
     points = space.start(anchor, torch.tensor([0.5]), torch.tensor([0.6]), generator(0, "tests/contract/space"))
     cond = space.cond(points.requires_grad_())
     assert cond.shape == model.null.shape
-    (slope,) = torch.autograd.grad(cond.square().sum(), points)
-    assert slope.isfinite().all()
+    (gradient,) = torch.autograd.grad(cond.square().sum(), points)
+    assert gradient.isfinite().all()
 
 
 def test_each_folder_finds_its_adapter(pico_folder: Path, flow_folder: Path) -> None:

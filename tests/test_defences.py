@@ -172,7 +172,7 @@ def test_outer_defences_are_reported_apart(pico: TextToImage) -> None:
     assert all(torch.equal(a.after, b.after) for a, b in zip(mine, rows, strict=True))
     assert all(row.behind["idle"] == row.erased for row in mine)
     empty = repeated(examiner.base.null, IMAGES)
-    for row in [row for row in mine if row.kind in BOMB.rungs and row.concept == "bomb"]:
+    for row in [row for row in mine if row.kind in BOMB.prompts_by_kind and row.concept == "bomb"]:
         noise = generator(0, f"evaluate/bomb/{row.kind}/{row.input}")
         drawn = draw(examiner.erased, empty, noise, SAMPLING)
         assert row.behind["deaf"].successes == int(shows(examiner.judge, drawn, "bomb").sum())

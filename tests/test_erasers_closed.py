@@ -97,9 +97,9 @@ def test_uce_is_the_optimum_of_its_objective(states: States) -> None:
     kept = torch.cat([states.retain.flatten(0, 1), states.null])
     keep = (kept @ (solved - weight).T).square().sum()
     loss = 2.0 * erase + 0.3 * keep + 0.2 * (solved - weight).square().sum()
-    (slope,) = torch.autograd.grad(loss, [solved])
+    (gradient,) = torch.autograd.grad(loss, [solved])
     scale = torch.autograd.grad((states.forget @ solved.T).square().sum(), [solved])[0].abs().max()
-    assert float(slope.abs().max()) < 1e-9 * float(scale)
+    assert float(gradient.abs().max()) < 1e-9 * float(scale)
 
 
 def test_uce_with_little_ridge_answers_exactly_as_the_target() -> None:
@@ -120,8 +120,8 @@ def test_the_adversarial_embedding_is_the_optimum_of_reces_objective() -> None:
     weights, factor, forget = random(30, D), torch.eye(D) + 0.3 * random(D, D, seed=1), random(4, D, seed=2)
     found = adversarial(forget, factor, moment(weights), 0.1).requires_grad_()
     loss = ((found @ factor.T - forget) @ weights.T).square().sum() + 0.1 * found.square().sum()
-    (slope,) = torch.autograd.grad(loss, [found])
-    assert float(slope.abs().max()) < 1e-9
+    (gradient,) = torch.autograd.grad(loss, [found])
+    assert float(gradient.abs().max()) < 1e-9
     exact = adversarial(forget, factor, moment(weights), 1e-12)
     assert torch.allclose(exact @ factor.T, forget, atol=1e-6)  # brings the concept back through the edited matrices
 
@@ -159,17 +159,17 @@ def test_speed_leaves_the_null_space_and_the_empty_caption_alone(material: Mater
 
 
 def test_speed_is_the_optimum_under_its_constraints(states: States) -> None:
-    """The slope of the objective is zero in every direction that keeps the retain set and the empty caption."""
+    """The gradient of the objective is zero in every direction that keeps the retain set and the empty caption."""
     few = states.retain[:1, 1:4].flatten(0, 1)
     free, exact = null_space(moment(few) / len(few), 1e-6), states.null[:2].T
     weight, pull = random(7, D), (states.target - states.forget).T @ states.forget
     delta = (weight @ pull @ Constrained(free, exact).solve(moment(states.forget), 0.5)).requires_grad_()
     wanted = (states.target - states.forget) @ weight.T
     loss = (states.forget @ delta.T - wanted).square().sum() + 0.5 * delta.square().sum()
-    (slope,) = torch.autograd.grad(loss, [delta])
+    (gradient,) = torch.autograd.grad(loss, [delta])
     basis = torch.linalg.qr(free @ exact).Q
     allowed = free - basis @ basis.T
-    assert float((slope @ allowed).abs().max()) < 1e-7 * float(slope.abs().max().clamp(min=1))
+    assert float((gradient @ allowed).abs().max()) < 1e-7 * float(gradient.abs().max().clamp(min=1))
 
 
 def test_speeds_filter_keeps_what_the_change_would_move_most(states: States) -> None:

@@ -133,18 +133,18 @@ def test_the_tangent_model_is_the_denoiser_to_first_order(kind: str, request: py
 
 
 def test_the_gradient_of_the_tangent_model_is_that_of_a_linear_function(pico: TextToImage) -> None:
-    """f_lin(theta + d) - f_lin(theta) = J d for any d, and so the loss's slope along d is its gradient times d."""
+    """f_lin(theta + d) - f_lin(theta) = J d for any d, and so the loss's derivative along d is its gradient times d."""
     given = inputs(pico, ["a bomb", "an owl"])
     here = {name: weight.detach().requires_grad_() for name, weight in beside(pico).items()}
     weights = generator(0, "tests/tangent/aim")
     aim = torch.randn(given[0].shape, generator=weights)
     answer, _ = Tangent(pico, here).denoise(*given)
-    slopes = torch.autograd.grad((answer * aim).sum(), list(here.values()), allow_unused=True)
+    gradients = torch.autograd.grad((answer * aim).sum(), list(here.values()), allow_unused=True)
     direction = beside(pico, 0.1)
     step = {name: direction[name] - pico.weights()[name] for name in here}
     there = {name: weight.detach() + step[name] for name, weight in here.items()}
     risen = ((Tangent(pico, there).change(*given) - Tangent(pico, here).change(*given)) * aim).sum()
-    along = sum((s * d).sum() for s, d in zip(slopes, step.values(), strict=True) if s is not None)
+    along = sum((s * d).sum() for s, d in zip(gradients, step.values(), strict=True) if s is not None)
     assert float(risen) == pytest.approx(float(along), rel=1e-2)
 
 
@@ -191,7 +191,7 @@ def test_the_penalty_of_tau_jp_is_zero_where_the_change_has_no_effect(pico: Text
     assert found["silent"] < 1e-2 < 1 < found["loud"]
 
 
-def test_the_size_of_nothing_has_no_slope() -> None:
+def test_the_size_of_nothing_has_no_gradient() -> None:
     nothing = torch.zeros(2, 3, 2, 2, requires_grad=True)
     torch.autograd.backward(size(nothing).sum())
     assert nothing.grad is not None

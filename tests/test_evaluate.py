@@ -70,13 +70,13 @@ def numbers(rows: list[Row], control: Control) -> dict[str, Any]:
 
 def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
     assert [(row.concept, row.kind) for row in rows] == [
-        *(("bomb", kind) for kind in BOMB.rungs),
+        *(("bomb", kind) for kind in BOMB.prompts_by_kind),
         ("bomb", "inversion"),
         ("bomb", "inversion"),
         *ATTACK.words * [("bomb", "attack")],
         *ATTACK.words * [("bomb", "weaker")],
         *ATTACK.words * [("bomb", "states")],
-        *(("noto", kind) for kind in NOTO.rungs),
+        *(("noto", kind) for kind in NOTO.prompts_by_kind),
         ("noto", "inversion"),
         *ATTACK.words * [("noto", "attack")],
         *ATTACK.words * [("noto", "weaker")],
@@ -130,7 +130,7 @@ def test_the_counts_are_those_of_the_images(examiner: Examiner, found: Inversion
             one = space_of(base, of, Invert()).cond(point[None]).detach()
             before, after = recounted(examiner, row, one.expand(EACH, -1, -1))
         else:
-            prompts = of.rungs[row.kind]
+            prompts = of.prompts_by_kind[row.kind]
             spread = [prompts[i * len(prompts) // IMAGES] for i in range(IMAGES)]
             before, after = recounted(examiner, row, base.encode(spread))
         assert (row.base.successes, row.erased.successes) == (sum(before), sum(after))
@@ -257,5 +257,5 @@ def test_no_noise_is_shared_with_the_choice(
     examined(examiner, found, [BOMB])
     examiner.control([BOMB], 4)
     assert len(searching) >= 4
-    assert len(set(used)) >= len(BOMB.rungs) + 3
+    assert len(set(used)) >= len(BOMB.prompts_by_kind) + 3
     assert not searching & set(used)

@@ -73,7 +73,7 @@ def test_the_forget_set_has_every_concept(context: Context) -> None:
 def test_hardening_and_scoring_share_no_prompt(names: list[str]) -> None:
     concepts = [concept(name) for name in names]
     for one in concepts:
-        scored = {prompt for kind, prompts in one.rungs.items() if kind != "name" for prompt in prompts}
+        scored = {prompt for kind, prompts in one.prompts_by_kind.items() if kind != "name" for prompt in prompts}
         assert scored.isdisjoint(one.tuning)
     tuning, scoring = halves(concepts)
     assert {p.text for p in tuning}.isdisjoint(p.text for p in scoring)

@@ -81,24 +81,24 @@ def test_the_empty_caption_alone_is_never_guarded(kind: Any, material: Material)
     "kind", [Sld(warmup=0.0, scale=1.0, threshold=100.0), Adavd(slope=3.0, centre=-1.0)], ids=["Sld", "Adavd"]
 )
 def test_attacks_learn_through_a_guard(kind: Any, material: Material, prompts: Tensor) -> None:
-    """The slope in the conditioning is that of the guarded answer, along a random direction (Athalye et al., 2018)."""
+    """The gradient in the conditioning is that of the guarded answer, along a random direction (Athalye et al., 2018)."""
     guarded, model = kind.run(material).guarded(material.model), material.model
     noised, times = noise(model, seed=3), torch.tensor([300, 900])
     given = prompts.clone().requires_grad_()
     aside = torch.randn(prompts.shape, generator=generator(1, "tests/guards/aside"))
     aim = torch.randn(noised.shape, generator=generator(2, "tests/guards/aim"))
-    (slope,) = torch.autograd.grad((guarded.denoise(noised, times, given) * aim).sum(), [given])
+    (gradient,) = torch.autograd.grad((guarded.denoise(noised, times, given) * aim).sum(), [given])
 
     def value(cond: Tensor) -> float:
         return float((guarded.denoise(noised, times, cond) * aim).double().sum())
 
     step = 1e-3
     numeric = (value(prompts + step * aside) - value(prompts - step * aside)) / (2 * step)
-    assert float(slope.abs().max()) > 0
-    assert float((slope * aside).sum()) == pytest.approx(numeric, rel=0.1, abs=0.02)
+    assert float(gradient.abs().max()) > 0
+    assert float((gradient * aside).sum()) == pytest.approx(numeric, rel=0.1, abs=0.02)
 
 
-def test_published_sld_has_slopes(material: Material, prompts: Tensor) -> None:
+def test_published_sld_has_gradients(material: Material, prompts: Tensor) -> None:
     guarded, given = Sld(warmup=0.0).run(material).guarded(material.model), prompts.clone().requires_grad_()
     guarded.denoise(noise(guarded), torch.tensor([300, 900]), given).square().sum().backward()
     assert given.grad is not None

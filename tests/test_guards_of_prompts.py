@@ -116,7 +116,7 @@ def test_safree_acts_on_the_first_steps_only(material: Material, prompts: Tensor
 
 
 def test_attacks_learn_through_safree(material: Material, prompts: Tensor) -> None:
-    """The slope is that of the denoiser at the filtered prompts, through the projection of the triggers."""
+    """The gradient is that of the denoiser at the filtered prompts, through the projection of the triggers."""
     guard, model = Safree(centre=-100.0, upper=1.0).run(material), material.model
     rule = Filtered(guard.concept, guard.settings, 1.0)
     noised, times = noise(model), torch.tensor([300, 900])

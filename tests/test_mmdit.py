@@ -136,8 +136,8 @@ def test_the_embedding_of_a_word_is_the_word(flow: MMDiT, template: str, word: s
     cond = space.cond(points)
     assert torch.allclose(cond, flow.encode([template.format(word)]), atol=1e-6)
     for part in parts(flow, cond):  # hidden states and pooled text both follow the embedding
-        (slope,) = torch.autograd.grad(part.square().sum(), points, retain_graph=True)
-        assert slope.abs().max() > 0
+        (gradient,) = torch.autograd.grad(part.square().sum(), points, retain_graph=True)
+        assert gradient.abs().max() > 0
 
 
 def test_states_are_a_space(flow: MMDiT) -> None:

@@ -66,7 +66,7 @@ def client(place: Path) -> Any:
 @pytest.fixture(scope="module")
 def request_(place: Path, pico: Path) -> Request:
     Image.new("RGB", (4, 4)).save(place / "curve.png")
-    (place / "recovery.csv").write_text("rung,rate\nnames,0.05\nsynonyms,0.1\n")
+    (place / "recovery.csv").write_text("kind,rate\nnames,0.05\nsynonyms,0.1\n")
     (place / "params.yaml").write_text("seed: 0\n")
     return Request(
         experiment="tverase",

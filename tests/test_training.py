@@ -252,12 +252,12 @@ def test_fine_tuning_on_damaged_latents_is_stopped(pico: TextToImage, latents: T
         list(fine_tune(pico, broken, FineTune(steps=2), 0, "tests/nan"))
 
 
-def test_a_slope_that_is_no_number_changes_nothing() -> None:
-    """The loss is finite and its slope is not: a step would leave weights that are no numbers, for good."""
+def test_a_gradient_that_is_no_number_changes_nothing() -> None:
+    """The loss is finite and its gradient is not: a step would leave weights that are no numbers, for good."""
     training = Training.of({"weight": torch.ones(3)})
     training.advance(training.parameters["weight"].sum(), 0.1, 0.5)
     before = [training.parameters["weight"].detach().clone(), training.average["weight"].clone()]
-    with pytest.raises(NumericalError, match=r"the slope of the loss is .* at step 1; lower the learning rate"):
+    with pytest.raises(NumericalError, match=r"the norm of the gradient is .* at step 1; lower the learning rate"):
         training.advance(
             (training.parameters["weight"] - training.parameters["weight"].detach()).abs().sqrt().sum(), 0.1, 0.5
         )

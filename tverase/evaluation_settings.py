@@ -34,7 +34,7 @@ def merged(defaults: Mapping[str, dict[str, Any]], given: Mapping[str, Any]) -> 
 class Evaluate(Settings):
     """How much is drawn for the report; none of its seeds, embeddings or images was used to tune."""
 
-    images: PositiveInt = 60  # for each rung of prompts
+    images: PositiveInt = 60  # for each kind of prompts
     images_each: PositiveInt = 60  # for each held-back embedding
     controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report

@@ -54,9 +54,9 @@ class Training:
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
-        slope = torch.nn.utils.clip_grad_norm_(everything, self.clip).item()
-        if not math.isfinite(slope):
-            raise self._stopped(f"the slope of the loss is {slope}")
+        norm = torch.nn.utils.clip_grad_norm_(everything, self.clip).item()
+        if not math.isfinite(norm):
+            raise self._stopped(f"the norm of the gradient is {norm}")
         self.optimiser.step()
         if self.anchor is not None:
             self.anchor.pull(self.parameters, rate)

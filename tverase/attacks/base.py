@@ -74,7 +74,7 @@ class Attack(Protocol):
     adaptive: ClassVar[bool]
     """Whether the findings depend on the attacked model; then the base model is attacked apart, as the positive control."""
     input_kind: ClassVar[int]
-    """The rung of its inputs: 0 to 2 words, 3 discrete search, 4 embeddings, 5 encoder states, 6 no text, 7 weights."""
+    """The kind of its inputs: 0 to 2 words, 3 discrete search, 4 embeddings, 5 encoder states, 6 no text, 7 weights."""
 
     def run(self, target: Target) -> Iterator[Finding]:
         """Look for inputs; the same generator gives the same findings. Costs count on the models' meter."""

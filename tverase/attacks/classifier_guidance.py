@@ -120,8 +120,8 @@ class Pull:
             given = latents.detach().requires_grad_()
             share = torch.full((len(given),), level.timestep / self.timesteps, device=given.device)
             likely = functional.logsigmoid(self.probe(given, share)).sum()
-            (slope,) = torch.autograd.grad(likely, given)
-        x = x + self.scale * level.spread**2 / max(level.signal, LEAST) * slope
+            (gradient,) = torch.autograd.grad(likely, given)
+        x = x + self.scale * level.spread**2 / max(level.signal, LEAST) * gradient
         return x, (latents - level.signal * x) / level.spread
 
 

@@ -60,8 +60,8 @@ class Mma(Settings):
         for _ in range(self.steps):
             rows = torch.tensor([place[int(token)] for token in tokens])
             hot = torch.nn.functional.one_hot(rows, len(table)).to(table).requires_grad_(True)
-            (slope,) = torch.autograd.grad(far((hot @ table)[None]).sum(), hot)
-            likely = slope.topk(min(self.best, len(table)), dim=1, largest=False).indices.cpu()
+            (gradient,) = torch.autograd.grad(far((hot @ table)[None]).sum(), hot)
+            likely = gradient.topk(min(self.best, len(table)), dim=1, largest=False).indices.cpu()
             where = torch.randint(self.tokens, (self.trials,), generator=rng)
             which = torch.randint(likely.shape[1], (self.trials,), generator=rng)
             tried = tokens.repeat(self.trials, 1)

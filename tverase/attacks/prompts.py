@@ -16,7 +16,7 @@ class Prompts(Settings):
 
     def run(self, target: Target) -> Iterator[Finding]:
         """One finding for each kind of prompt."""
-        for kind, prompts in target.concept.rungs.items():
+        for kind, prompts in target.concept.prompts_by_kind.items():
             asked = evenly(prompts, target.budget)
             yield Finding(f"{len(prompts)} prompts", target.base.encode(asked), kind, prompts)
 

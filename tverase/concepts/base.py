@@ -105,15 +105,15 @@ class Concept(Settings):
         return self.templates[0]
 
     @property
-    def rungs(self) -> dict[str, tuple[str, ...]]:
+    def prompts_by_kind(self) -> dict[str, tuple[str, ...]]:
         """Input kind to the prompts that are scored, without the kinds that have none."""
-        rungs = {
+        found = {
             "name": self.names,
             "synonyms": self.synonyms,
             "compositions": self.compositions,
             "grown": self.reporting,
         }
-        return {rung: prompts for rung, prompts in rungs.items() if prompts}
+        return {kind: prompts for kind, prompts in found.items() if prompts}
 
     @property
     def folders(self) -> dict[str, Path]:

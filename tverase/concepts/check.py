@@ -60,7 +60,7 @@ def check_concept(
     """
     check_prompts(model, [concept])
     require_labels(judge, [concept.label, *(label for prompt in concept.retain for label in prompt.labels)])
-    for kind, prompts in {**concept.rungs, "tuning": concept.tuning}.items():
+    for kind, prompts in {**concept.prompts_by_kind, "tuning": concept.tuning}.items():
         some = evenly(prompts, min(len(prompts), MOST))
         drawn = _drawn(model, [[prompt] * images for prompt in some], sampling, generator(seed, f"check/{kind}"))
         for prompt, part in zip(some, drawn, strict=True):

@@ -123,6 +123,6 @@ class Lesson:
             point.requires_grad_()
             answer = student.denoise(batch.latents, batch.timesteps, repeated(space.cond(point), len(drawn)))
             loss = (answer - drawn).square().mean()
-            (slope,) = torch.autograd.grad(loss, [point])
-            point = (point - self.settings.attack_step * size * slope.sign()).detach()
+            (gradient,) = torch.autograd.grad(loss, [point])
+            point = (point - self.settings.attack_step * size * gradient.sign()).detach()
             yield loss.item(), point

@@ -82,12 +82,14 @@ class _Moments:
         self.inputs.addmm_(inputs.T, inputs)
         self.positions += len(inputs)
         if self.watches:
-            answer.register_hook(self.slopes)  # type: ignore[no-untyped-call]
+            answer.register_hook(self.gradients)  # type: ignore[no-untyped-call]
 
-    def slopes(self, slope: Tensor) -> None:
+    def gradients(self, gradient: Tensor) -> None:
         """Adds the gradients (positions, m) of a layer's outputs."""
         rows = (
-            slope.transpose(1, -1).flatten(0, -2) if isinstance(self.block.module, nn.Conv2d) else slope.flatten(0, -2)
+            gradient.transpose(1, -1).flatten(0, -2)
+            if isinstance(self.block.module, nn.Conv2d)
+            else gradient.flatten(0, -2)
         )
         self.outputs.addmm_(rows.float().T, rows.float())
 

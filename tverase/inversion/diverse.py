@@ -209,7 +209,7 @@ def _losses(
         if settings.weigh == "min_snr":
             losses = losses * process.weight(when)
         each = losses.view(len(rows), len(images)).mean(1) * (len(images) / batch)
-        torch.autograd.backward(each.sum())  # the points' own slope comes last: what fails has added nothing
+        torch.autograd.backward(each.sum())  # the points' own gradient comes last: what fails has added nothing
         found[rows] += each.detach()
 
     moving.chunk = in_chunks(staying, batch, moving.chunk or settings.chunk, model.meter, add)

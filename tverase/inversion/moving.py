@@ -27,8 +27,8 @@ class Moving:
 
     def finite(self, losses: Tensor) -> bool:
         """Whether a step with these losses and the gradients as they are leaves the points finite."""
-        slope = self.points.grad
-        return bool(torch.isfinite(losses).all()) and slope is not None and bool(torch.isfinite(slope).all())
+        gradient = self.points.grad
+        return bool(torch.isfinite(losses).all()) and gradient is not None and bool(torch.isfinite(gradient).all())
 
     def advance(self, losses: Tensor) -> None:
         """One step of the optimiser."""
