@@ -5,6 +5,7 @@ Prefect's own policies see paths, not contents. They would answer for a changed 
 """
 
 import errno
+import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import asdict
@@ -42,7 +43,7 @@ class ContentPolicy(CachePolicy):
 
     def compute_key(self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any) -> str:
         """The name keeps two steps apart, the run's name keeps two runs' outputs apart."""
-        return f"{inputs['step_name']}-{inputs['run_name']}-{inputs['key']}"
+        return f"{inputs['step_name']}-{inputs['run_name']}-{inputs['key']}-text"
 
 
 def heals(task: Any, _: Any, state: State[Any]) -> bool:
@@ -83,14 +84,17 @@ def run_step(
         retry_condition_fn=heals,
         timeout_seconds=3600 * params.runtime.step_hours,
     )
-    def run(step_name: str, run_name: str, key: str, inputs: list[Any]) -> dict[str, Any]:
+    def run(step_name: str, run_name: str, key: str, inputs: list[Any]) -> str:
         log = lines(step.name, get_run_logger().info)
 
         def both(progress: Progress) -> None:
             tell(progress)
             log(progress)
 
-        return asdict(step.execute(params, both, force=force, strict=strict))
+        record = step.execute(params, both, force=force, strict=strict)
+        return json.dumps(
+            asdict(record)
+        )  # a text: Prefect looks into each mapping that the tasks after this one are given
 
     inputs = [states[maker.name] for maker in makers(step, params) if maker.name in states]
     state = run(step_name=step.name, run_name=step.home(params), key=key, inputs=inputs, return_state=True)
@@ -99,7 +103,7 @@ def run_step(
             f"{step.name} takes longer than runtime.step_hours={params.runtime.step_hours:g}; set a larger one and run again, "
             "what is finished is kept."
         )
-    record = Record(**state.result())
+    record = Record(**json.loads(state.result()))
     states[step.name] = state
     return Record(**{**asdict(record), "reused": believable or record.reused})
 

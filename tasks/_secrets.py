@@ -55,12 +55,22 @@ _SHAPES = re.compile(
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w\-]{30,}|\bsk-[\w\-]{20,}|\beyJ[\w\-]{8,}\.eyJ[\w\-]+\.[\w\-]*",
     re.DOTALL,
 )
+Patterns = tuple[re.Pattern[str], ...]
 _WORD = re.compile(r"[A-Z]?[a-z]*|[A-Z]+")
 
 
 def clean(text: str) -> str:
     """`text` without passwords, tokens and keys."""
-    for pattern in _known(tuple(_from_environment(os.environ))):
+    return _clean(text, _known(tuple(_from_environment(os.environ))))
+
+
+def cleaned(content: Any) -> Any:
+    """The same for every text in nested mappings and lists; an entry with a secret's name is hidden as a whole."""
+    return _cleaned(content, _known(tuple(_from_environment(os.environ))))
+
+
+def _clean(text: str, known: Patterns) -> str:
+    for pattern in known:
         text = pattern.sub(HIDDEN, text)
     text = _SHAPES.sub(HIDDEN, text)
     text = "".join(scheme + rest for scheme, _, rest in _urls(text))
@@ -69,16 +79,15 @@ def clean(text: str) -> str:
     return _LOGIN.sub(rf"\g<user>:{HIDDEN}@", text)
 
 
-def cleaned(content: Any) -> Any:
-    """The same for every text in nested mappings and lists; an entry with a secret's name is hidden as a whole."""
+def _cleaned(content: Any, known: Patterns) -> Any:
     if isinstance(content, str):
-        return clean(content)
+        return _clean(content, known)
     if isinstance(content, Mapping):
         return {
-            key: HIDDEN if isinstance(value, str) and value and is_secret(str(key)) else cleaned(value)
+            key: HIDDEN if isinstance(value, str) and value and is_secret(str(key)) else _cleaned(value, known)
             for key, value in content.items()
         }
-    return [cleaned(item) for item in content] if isinstance(content, list | tuple) else content
+    return [_cleaned(item, known) for item in content] if isinstance(content, list | tuple) else content
 
 
 def guard_logs() -> None:
@@ -158,7 +167,7 @@ def _of_variable(name: str, value: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def _known(values: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+def _known(values: tuple[str, ...]) -> Patterns:
     """The searched values, the longest first, so that no part of a secret remains."""
     told = sorted({value for value in values if not ordinary(value)}, key=len, reverse=True)
     long = sorted({form for value in told if len(value) >= _LONG for form in _forms(value)}, key=len, reverse=True)
