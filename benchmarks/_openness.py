@@ -136,14 +136,14 @@ def write_strange_run(folder: Path, judge: dict[str, Any], label: str, texts: li
         "concepts": ["lighthouse.yaml"],
         "model": "model",
         "sampling": {"steps": 3, "guidance": 7.5, "batch": 16},
-        "make_images": {"images": 6, "controls": 6, "at_least": 0},
+        "make_images": {"images": 6, "retain_images": 6, "at_least": 0},
         "finetune": {"steps": 2, "batch": 2, "lr": 1e-5},
         "invert": {"bins": [[-0.2, 0.2], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2},
         "harden": {"steps": 2, "batch": 2, "max_rounds": 1, "inputs": 4, "look": 2, "images": 2, "attacks": [attack]},
         "choose_strength": {"epsilon": 0.99, "confirm_at": 1, "delta": 1, "alpha_max": 1, "round": 4, "rounds": 1}
-        | {"explore": 2, "control_images": 6, "attacks": [attack]}
-        | {"frontier": [0, 1], "frontier_images": 2, "frontier_controls": 4},
-        "evaluate": {"images": 5, "images_each": 2, "controls": 6, "shown": 2}
+        | {"explore": 2, "retain_images": 6, "attacks": [attack]}
+        | {"frontier": [0, 1], "frontier_images": 2, "frontier_retain_images": 4},
+        "evaluate": {"images": 5, "images_each": 2, "retain_images": 6, "shown": 2}
         | {"attacks": {"attack": SMALL, "weaker": SMALL}},
     }
     path = folder / "my.yaml"

@@ -31,10 +31,10 @@ def main() -> None:
     folder, _ = method_case(args.concept, args.seed, "defences")
     wanted = f"evaluate.defences=[{', '.join(args.only)}]"
     found = run_steps(folder, [*given, *drawn, wanted, *args.overrides], erased).evaluation
-    value = {"none": {**worst(found["rows"], "erased"), "control": found["control"]["all"]["erased"]["rate"]}}
+    value = {"none": {**worst(found["rows"], "erased"), "retain": found["retain"]["all"]["erased"]["rate"]}}
     for behind in found["defences"]:
-        cost = behind["control"]
-        value[behind["defence"]] = {**worst(behind["rows"], "behind"), "control": cost["behind"]["rate"]}
+        cost = behind["retain"]
+        value[behind["defence"]] = {**worst(behind["rows"], "behind"), "retain": cost["behind"]["rate"]}
         value[behind["defence"]] |= {end: cost[end] for end in ("loss", "loss_low", "loss_high")}
     for name, row in value.items():
         print(f"{name}: {', '.join(f'{kind} {rate:.1%}' for kind, rate in row.items())}", flush=True)

@@ -44,16 +44,16 @@ def figures(run: Run) -> dict[str, Any]:
     """What a run is judged by: plain prompts of every kind, the worst held-out embedding, the loss of the rest."""
     plain = [row["erased"] for row in run.evaluation["rows"] if row["kind"] != "inversion" and not row["adaptive"]]
     (worst,) = run.evaluation["worst"].values()
-    control = run.evaluation["control"]
+    retain = run.evaluation["retain"]
     return {
         "alpha": run.metrics["alpha"],
         "feasible": run.feasible,
         "plain": Bound(sum(p["successes"] for p in plain), sum(p["trials"] for p in plain)).as_dict(),
         "worst": worst if worst["input"] is not None else {**worst, "rate": 0.0, "all_inputs_high": 1.0, "inputs": 0},
         **{kind: run.metrics.get(f"worst_{kind}") for kind in ATTACKS},
-        "loss": control["all"],
-        "loss_objects": control["axes"]["object"]["total"]["loss"],
-        "loss_styles": control["axes"]["style"]["total"]["loss"],
+        "loss": retain["all"],
+        "loss_objects": retain["axes"]["object"]["total"]["loss"],
+        "loss_styles": retain["axes"]["style"]["total"]["loss"],
         "images_choosing": run.strength["images"],
         "seconds": round(sum(run.seconds.values())),
     }

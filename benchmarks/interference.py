@@ -78,12 +78,12 @@ def main() -> None:
         rows.append({"concept": one.concept.name, "recovery": drawn, "more": more(drawn)})
         print(f"{one.concept.name}: {rows[-1]}", flush=True)
     everything = [e.concept for e in erased]
-    kept = {"base": look.control(base, everything), "without all": look.control(less(base, erased), everything)}
-    kept[AFTER] = look.control(last, everything)
-    kept |= {f"without {e.concept.name}": look.control(less(base, [e]), everything) for e in erased}
+    kept = {"base": look.retain(base, everything), "without all": look.retain(less(base, erased), everything)}
+    kept[AFTER] = look.retain(last, everything)
+    kept |= {f"without {e.concept.name}": look.retain(less(base, [e]), everything) for e in erased}
     print("unrelated prompts:", kept, flush=True)
     value = max(row["more"] for row in rows)
-    say("interference", value, MOST, ok=value <= MOST, rows=rows, control=kept, **vars(args))
+    say("interference", value, MOST, ok=value <= MOST, rows=rows, retain=kept, **vars(args))
 
 
 def erased_alone(name: str, seed: int, overrides: list[str]) -> Erased:
@@ -154,7 +154,7 @@ class Look:
         *_, last = concept_inversion(model, space, one.concept.noun, latents, how, rng)
         return space.cond(last.points).detach()
 
-    def control(self, model: Model, concepts: list[Concept]) -> dict[str, Any]:
+    def retain(self, model: Model, concepts: list[Concept]) -> dict[str, Any]:
         """Prompts that have nothing to do with any of the concepts."""
         _, scoring = halves(concepts)
         prompts = spread(scoring, 4 * self.images, generator(self.seed, "interference/prompts"))

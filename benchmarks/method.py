@@ -66,15 +66,15 @@ def found(run: Run) -> dict[str, Any]:
         for r in rows
     }
     name, bound, high = worst(bounds)
-    control = run.evaluation["control"]
-    known = {label: pair for axis in control["axes"].values() for label, pair in axis["by_label"].items()}
-    near = [known[n] for n in control["neighbours"] if n in known]
+    retain = run.evaluation["retain"]
+    known = {label: pair for axis in retain["axes"].values() for label, pair in axis["by_label"].items()}
+    near = [known[n] for n in retain["neighbours"] if n in known]
     return {
         "alpha": run.metrics["alpha"],
         "feasible": run.feasible,
         "recovery": run.metrics["recovery"],
         "worst": {"input": name, **bound.as_dict(), "all_inputs_high": round(high, 4)},
-        "loss": control["all"],
+        "loss": retain["all"],
         "neighbours": mean_loss(near),
         "teacher": run.hardening["teacher"],
         "rounds": len(run.hardening["rounds"]),
@@ -85,7 +85,7 @@ def found(run: Run) -> dict[str, Any]:
 
 
 def mean_loss(pairs: list[dict[str, Any]]) -> dict[str, float] | None:
-    """What near neighbours lose together; none if no control image shows one."""
+    """What near neighbours lose together; none if no retain image shows one."""
     count = sum(pair["base"]["trials"] for pair in pairs)
     if not count:
         return None

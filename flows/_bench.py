@@ -113,7 +113,7 @@ def ladder(
 
     options = Options(
         quick=quick, concepts=concept, seeds=seed, attacks=attack_, never_taught=never_taught, second_judge=second_judge,
-        images=images, seconds=seconds, out=out, more={"controls": 4},
+        images=images, seconds=seconds, out=out, more={"retain_images": 4},
     )  # fmt: skip
     result = climb(planned(_load(params, set_, base, concept), options, path))
     say(result, as_json=as_json)
@@ -146,7 +146,7 @@ def attack(
 
     options = Options(
         concepts=concept, seeds=[] if seed is None else [seed], attacks=[name], second_judge=second_judge, images=images,
-        seconds=seconds, out=out or Path("outputs") / f"attack-{Path(path).name}", more={"controls": 4},
+        seconds=seconds, out=out or Path("outputs") / f"attack-{Path(path).name}", more={"retain_images": 4},
     )  # fmt: skip
     plan = planned(_load(params, set_, base, concept), options, path)
     result = climb(plan)

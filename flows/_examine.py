@@ -66,7 +66,7 @@ def require_alike(base: Model, erased: Model, params: Params) -> None:
 
 
 def _facts(context: Context, erased: Model, params: Params) -> Facts:
-    few = params.make_images.model_copy(update={"controls": 1})  # the examined model learns nothing from them
+    few = params.make_images.model_copy(update={"retain_images": 1})  # the examined model learns nothing from them
     images = make_images(context, few)
     report, found, pictures = _inverted(context, images)
     evaluated = evaluate(context, erased, report, params.evaluate)

@@ -120,8 +120,8 @@ def _numbers(console: Any, metrics: dict[str, Any]) -> None:
         high = f"{metrics['worst_inversion']:.1%} (all at most {metrics['worst_inversion_high']:.1%}, 95%)"
         table.add_row("worst held-out embedding", high)
     console.print(table)
-    control = metrics["control"]
+    retain = metrics["retain"]
     console.print(
-        f"retain accuracy: {control['base']:.1%} before, {control['erased']:.1%} after "
-        f"(loss {100 * control['loss']:.1f} points, {100 * control['loss_low']:.1f} to {100 * control['loss_high']:.1f})\n"
+        f"retain accuracy: {retain['base']:.1%} before, {retain['erased']:.1%} after "
+        f"(loss {100 * retain['loss']:.1f} points, {100 * retain['loss_low']:.1f} to {100 * retain['loss_high']:.1f})\n"
     )

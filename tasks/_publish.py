@@ -20,11 +20,11 @@ def publish(
     key = params.name.replace("+", "-").lower()
     metrics = read_json(params.out / "metrics.json")
     recovery = "\n".join(f"| by {kind} | {rate:.1%} |" for kind, rate in metrics["recovery"].items())
-    control = metrics["control"]
+    retain = metrics["retain"]
     text = (
         f"# {_first(answer)}\n\n{answer.why}\n\nStrength alpha {metrics['alpha']:g}.\n\n"
         f"| input | draws the concept |\n|---|---|\n{recovery}\n\n"
-        f"Control: {control['base']:.1%} before, {control['erased']:.1%} after.\n\n"
+        f"Retain accuracy: {retain['base']:.1%} before, {retain['erased']:.1%} after.\n\n"
         f"Registered as `{registration.uri}`, version {registration.version}"
         f"{'' if answer.proved else ', without an alias, because it is not proved'}."
     )

@@ -40,12 +40,12 @@ def _unequal(pairs: Pairs) -> Pairs:
 def _figures(proof: Evidence) -> Iterator[tuple[str, str]]:
     if not proof.summary:
         return
-    found, control = figures(proof.summary), proof.summary["control"]["all"]
+    found, retain = figures(proof.summary), proof.summary["retain"]["all"]
     yield "verdict", str(proof.verdict.get("outcome", NOTHING))
     yield "recovery, upper bound over all inputs", percent(found.worst_upper)
     loss = f"{points(found.retain_loss)} points ({points(found.retain_lower)} to {points(found.retain_upper)})"
     yield "retain loss", loss
-    yield "retain accuracy", f"{percent(control['erased']['rate'])} ({interval(control['erased'])})"
+    yield "retain accuracy", f"{percent(retain['erased']['rate'])} ({interval(retain['erased'])})"
     for row in proof.summary["rows"]:
         erased = row["erased"]
         counted = f"{erased['successes']} of {erased['trials']} ({interval(erased)})"

@@ -47,7 +47,7 @@ def figures(summary: Summary) -> Figures:
             named = f"{concept}: {spoken_kind('inversion')} {worst['input']}"
             bounds.append((float(worst["all_inputs_high"]), named))
     upper, name = max(bounds, key=lambda one: one[0], default=(1.0, "no input was tried"))
-    both = summary["control"]["all"]
+    both = summary["retain"]["all"]
     return Figures(upper, name, float(both["loss"]), float(both["loss_low"]), float(both["loss_high"]))
 
 
@@ -58,7 +58,7 @@ def worst_rows(summary: Summary, count: int = LISTED) -> list[Mapping[str, Any]]
 
 def losses(summary: Summary, count: int = LISTED) -> list[tuple[str, Mapping[str, Any]]]:
     """The labels of the retain set that lost most, worst first, each with its pair of rates."""
-    axes = summary["control"]["axes"].values()
+    axes = summary["retain"]["axes"].values()
     found = [(label, pair) for axis in axes for label, pair in axis["by_label"].items() if pair["loss"] > 0]
     return sorted(found, key=lambda one: one[1]["loss"], reverse=True)[:count]
 

@@ -55,7 +55,7 @@ def _plots(up: str, out: str) -> list[Any]:
         {
             "recovery and retain accuracy over alpha": {
                 "x": {curve: "alpha"},
-                "y": {curve: ["name", "worst", "control"]},
+                "y": {curve: ["name", "worst", "retain"]},
                 "y_label": "share of images",
             }
         },

@@ -100,7 +100,7 @@ def bounds(summary: Mapping[str, Any], params: Params) -> Bounds:
         kind = f"{row['concept']}: {row['kind']}"
         hits, trials = counts.get(kind, (0, 0))
         counts[kind] = (hits + row["erased"]["successes"], trials + row["erased"]["trials"])
-    return bounds_of(counts, summary["control"]["all"]["loss_high"], params.monitor)
+    return bounds_of(counts, summary["retain"]["all"]["loss_high"], params.monitor)
 
 
 def tags(nights: Sequence[Night], finding: Finding) -> dict[str, str]:

@@ -90,7 +90,7 @@ CONCEPT = {
     },
 }
 SMALL = {"kind": "concept-inversion", "words": 2, "steps": 1, "batch": 1, "images": 2}
-BUDGET = Budget(each=3, owned=2, plain=5, retain=4, tune=2, strengths=(1.0,), images=3, controls=2, seconds=60)
+BUDGET = Budget(each=3, owned=2, plain=5, retain=4, tune=2, strengths=(1.0,), images=3, retain_images=2, seconds=60)
 INVERT: dict[str, Any] = {"bins": [[0.9, 0.98]], "steps": 1, "batch": 1, "accept": 0, "images": 2, "look": 0}
 
 

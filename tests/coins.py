@@ -22,7 +22,7 @@ def always(rate: float) -> Curve:
 
 @dataclass
 class KnownTrial:
-    """A `Trial` that flips coins: one curve for each input, one for the control; it counts its own images."""
+    """A `Trial` that flips coins: one curve for each input, one for the retain set; it counts its own images."""
 
     curves: dict[str, Curve]
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -38,7 +38,7 @@ class KnownTrial:
     def attack(self, alpha: float) -> list[str]:
         return []
 
-    def control(self, alpha: float, images: int) -> Bound:
+    def retain_accuracy(self, alpha: float, images: int) -> Bound:
         self.drawn += images
         return Bound(int(self.rng.binomial(images, self.kept(alpha))), images)
 

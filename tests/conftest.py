@@ -111,7 +111,7 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
         "concepts": ["bomb"],
         "seed": 0,
         "sampling": {"steps": 2},
-        "make_images": {"images": 6, "controls": 4, "at_least": 0},
+        "make_images": {"images": 6, "retain_images": 4, "at_least": 0},
         "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
         "invert": {"bins": [[-0.2, 0.2], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2},
         "select": {"how": "all"},
@@ -126,10 +126,10 @@ def small_run(pico_folder: Path, judges_folder: Path) -> dict[str, Any]:
             "attacked": [0.75],
         },
         "choose_strength": {"epsilon": 0.99, "confirm_at": 1, "delta": 1, "alpha_max": 1, "resolution": 0.5, "round": 4}
-        | {"rounds": 1, "explore": 2, "attacks": [SMALL], "attacked": [1.0], "control_images": 8}
+        | {"rounds": 1, "explore": 2, "attacks": [SMALL], "attacked": [1.0], "retain_images": 8}
         | {"frontier": [0, 1], "frontier_images": 2},
         "erase": {"alpha": None},
-        "evaluate": {"images": 5, "images_each": 2, "controls": 16, "shown": 2, "defences": ["rounded-4"]}
+        "evaluate": {"images": 5, "images_each": 2, "retain_images": 16, "shown": 2, "defences": ["rounded-4"]}
         | {
             "attacks": {
                 "attack": SMALL,

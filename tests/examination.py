@@ -25,7 +25,7 @@ from tverase.world.concepts import concept, pairs
 
 SAMPLING = Sampling(steps=2, guidance=3.0, batch=64)
 BOMB, NOTO = concept("bomb", WORDS), concept("noto", WORDS)
-IMAGES, EACH, CONTROLS, SHOWN = 24, 12, 75, 5
+IMAGES, EACH, RETAIN, SHOWN = 24, 12, 75, 5
 ATTACK = ConceptInversion(words=2, steps=2, batch=1, images=3)
 
 

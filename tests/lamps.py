@@ -116,6 +116,6 @@ def lamp_trial() -> ModelTrial:
     bomb = Concept(name="bomb", names=("a bomb",))
     names = ["bomb: a bomb", "bomb/tune/0"]
     inputs = Inputs(dict.fromkeys(names, model.encode(["a bomb"])), dict.fromkeys(names, bomb), {"tune": names})
-    controls = [Prompt("a cat", ("cat",)), Prompt("a dog", ("dog",))]
+    retain = [Prompt("a cat", ("cat",)), Prompt("a dog", ("dog",))]
     context = Context(model, (bomb,), Watchman(), Sampling(steps=2, guidance=1.0), Invert())
-    return ModelTrial(context, TAU, inputs, controls, "select")
+    return ModelTrial(context, TAU, inputs, retain, "select")

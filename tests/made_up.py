@@ -10,7 +10,7 @@ import torch
 
 from tverase.bounds import Bound
 from tverase.concepts import joint
-from tverase.evaluation import Control, Row
+from tverase.evaluation import RetainSet, Row
 from tverase.inversion.sets import Found
 from tverase.report.facts import Facts
 from tverase.summary import metrics, summary
@@ -48,7 +48,7 @@ def rows(
                 yield Row(name, "inversion", item.name, Bound(38, 40), Bound(hits, 40), blank, blank, few)
 
 
-def control(names: Sequence[str], lost: int, behind: Mapping[str, int]) -> Control:
+def retain_set(names: Sequence[str], lost: int, behind: Mapping[str, int]) -> RetainSet:
     prompts = joint([concept(name, WORDS) for name in names])
     seen, kept = torch.ones(len(prompts), dtype=torch.bool), torch.ones(len(prompts), dtype=torch.bool)
     kept[:lost] = False
@@ -56,14 +56,14 @@ def control(names: Sequence[str], lost: int, behind: Mapping[str, int]) -> Contr
     fewer[: lost + 5] = False
     wanted = {"object": [p.labels[:1] for p in prompts], "style": [p.labels[1:] for p in prompts]}
     base, erased = {"object": seen, "style": seen}, {"object": kept, "style": seen}
-    return Control(prompts, wanted, base, erased, blank, blank, dict.fromkeys(behind, fewer))
+    return RetainSet(prompts, wanted, base, erased, blank, blank, dict.fromkeys(behind, fewer))
 
 
 def strength(alpha: float | None = 1.125) -> dict[str, Any]:
     """What choose_strength writes: an explored strength, two tested ones and a short curve."""
     near = Bound(300, 320).as_dict()
     frontier = [
-        {"alpha": a, "name": Bound(n, 8), "worst": Bound(w, 8), "worst_input": "bomb/tune/0", "control": Bound(c, 8)}
+        {"alpha": a, "name": Bound(n, 8), "worst": Bound(w, 8), "worst_input": "bomb/tune/0", "retain": Bound(c, 8)}
         for a, n, w, c in ((0.0, 8, 8, 8), (0.5, 3, 6, 8), (1.0, 0, 1, 7), (1.5, 0, 0, 5))
     ]
     explored = {"alpha": 2.0, "counts": {"bomb/tune/0": [0, 48], "bomb/tune/1": [2, 48]}, "erases": True}
@@ -80,8 +80,8 @@ def strength(alpha: float | None = 1.125) -> dict[str, Any]:
         "explored": [explored],
         "tested": tested,
         "below": below if alpha else None,
-        "control": near,
-        "base_control": near,
+        "retain": near,
+        "base_retain": near,
         "images": 528,
         "frontier": [{k: v.as_dict() if isinstance(v, Bound) else v for k, v in one.items()} for one in frontier],
         "judge": {},
@@ -133,10 +133,10 @@ def facts(
     """
     inversions = list(embeddings(names, accepted=accepted))
     lines = list(rows(names, inversions, hits, behind))
-    numbers = summary(lines, control(names, lost, behind), [concept(name, WORDS) for name in names])
-    numbers["control"]["shown"] = ["a noto cat", "a flat car"]
+    numbers = summary(lines, retain_set(names, lost, behind), [concept(name, WORDS) for name in names])
+    numbers["retain"]["shown"] = ["a noto cat", "a flat car"]
     shown = {f"row/{i}/{side}": pictures(i) for i in range(len(lines)) for side in ("before", "after")}
-    shown |= {f"control/{side}": pictures(99) for side in ("before", "after")}
+    shown |= {f"retain/{side}": pictures(99) for side in ("before", "after")}
     shown |= {f"concept/{name.replace(' ', '-')}": pictures(7, 4) for name in names}
     shown |= {f"inversion/{item.name}": pictures(3) for _, item in inversions}
     found = [{"role": role, **vars(item)} for role, item in inversions]

@@ -66,7 +66,7 @@ def summary(hits: int = 0, of: int = 60, lost: int = 10) -> dict[str, Any]:
         "concepts": ["bomb"],
         "rows": [{**named, "erased": clean}, {**attack, "erased": Bound(hits, of).as_dict()}, embedded],
         "worst": {"bomb": {"input": embedded["input"], **clean, "all_inputs_high": 0.0487, "inputs": 1}},
-        "control": {"all": pair, "axes": {"object": {"total": pair, "by_label": {"cat": pair}}}, "how": "recognition"},
+        "retain": {"all": pair, "axes": {"object": {"total": pair, "by_label": {"cat": pair}}}, "how": "recognition"},
     }
 
 
@@ -90,7 +90,7 @@ def write_run(
         shutil.copytree(pipeline, out / "erased", dirs_exist_ok=True)
     (out / "evaluation").mkdir(exist_ok=True)
     write_json(out / "evaluation" / "evaluation.json", found)
-    write_json(out / "metrics.json", {"alpha": 1.5, "control": found["control"]["all"]})
+    write_json(out / "metrics.json", {"alpha": 1.5, "retain": found["retain"]["all"]})
     said = {"outcome": outcome, "title": f"bomb {outcome}", "why": "Both bounds hold.", "grounds": []}
     write_json(out / "verdict.json", said)
     (out / "report.html").write_text("<p>report</p>")

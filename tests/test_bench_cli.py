@@ -115,7 +115,7 @@ def test_prompts_are_exported() -> None:
 
 @pytest.mark.usefixtures("place")
 def test_somebody_elses_model_gets_our_report(judges_folder: Path, pico_folder: Path) -> None:
-    few = {"images": 2, "images_each": 2, "controls": 4, "shown": 2, "attacks": {"attack": None, "weaker": None}}
+    few = {"images": 2, "images_each": 2, "retain_images": 4, "shown": 2, "attacks": {"attack": None, "weaker": None}}
     judge = {"kind": "embedded", "folder": str(judges_folder)}
     Path("own.yaml").write_text(
         yaml.safe_dump({"judge": judge, "sampling": {"steps": 1}, "invert": INVERT, "evaluate": few}

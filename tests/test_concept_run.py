@@ -38,6 +38,6 @@ def test_a_file_is_all_that_a_job_needs(
     assert params.out == Path("outputs/kathe-s-star")
     found = read_json(params.out / "evaluation" / "evaluation.json")
     assert "grown" in {row["kind"] for row in found["rows"]}
-    assert found["control"]["how"] == "agreement"
+    assert found["retain"]["how"] == "agreement"
     assert found["judge"]["name"] == "object-cnn/0 + style-cnn/0"
     assert "agreement, not recognition" in report.write(params).read_text(encoding="utf-8")

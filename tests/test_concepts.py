@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import tverase
 from tverase.concepts import Concept, Prompt, evenly, halves, joint, run_name, slug, spread
-from tverase.concepts.base import KINDS, LONGEST, Kind, distinct
+from tverase.concepts.base import KINDS, LONGEST, RESERVED, Kind, distinct
 from tverase.concepts.build import build
 from tverase.concepts.resolve import known_names, resolve, resolve_all
 from tverase.concepts.retain import divided
@@ -164,6 +164,12 @@ def test_two_concepts_of_one_file_name_are_refused() -> None:
     one = resolve("bomb").concepts[0]
     with pytest.raises(ConfigError, match="'bomb' is named twice"):
         distinct([one, one])
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_name_that_the_retain_set_uses_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name!r} has a name that the retain set uses"):
+        resolve_all([name])
 
 
 @pytest.mark.parametrize(

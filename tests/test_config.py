@@ -119,8 +119,8 @@ def test_the_papers_recipe_hardens_and_attacks_nothing() -> None:
 
 
 COST = [  # what grows with the effort
-    "make_images.images", "make_images.controls", "invert.per_bin", "harden.max_rounds", "harden.inputs",
-    "choose_strength.control_images", "evaluate.images", "evaluate.images_each", "evaluate.controls",
+    "make_images.images", "make_images.retain_images", "invert.per_bin", "harden.max_rounds", "harden.inputs",
+    "choose_strength.retain_images", "evaluate.images", "evaluate.images_each", "evaluate.retain_images",
 ]  # fmt: skip
 
 
@@ -147,9 +147,9 @@ def test_every_preset_is_valid_and_what_is_given_overrides_it(recipe: str, effor
     params = Params.parse({"recipe": recipe, "effort": effort, **given})
     assert params.harden == preset.harden.model_copy(update={"max_rounds": 3})
     assert params.choose_strength.attacks == ({"kind": "random-inputs"},)
-    assert params.choose_strength.control_images == preset.choose_strength.control_images
+    assert params.choose_strength.retain_images == preset.choose_strength.retain_images
     assert params.evaluate.images == 7
-    assert params.evaluate.controls == preset.evaluate.controls
+    assert params.evaluate.retain_images == preset.evaluate.retain_images
     assert params.evaluate.attacks == preset.evaluate.attacks
 
 
@@ -157,7 +157,7 @@ def test_a_preset_is_overridden_on_the_command_line(tmp_path: Path) -> None:
     path = written(tmp_path, "concepts: [bomb]\nharden: {steps: 9}\n")
     params = Params.load(path, ["recipe=paper", "effort=quick", "harden.max_rounds=2"])
     assert (params.harden.max_rounds, params.harden.steps, params.choose_strength.attacks) == (2, 9, ())
-    assert params.make_images.controls == Params.parse({"effort": "quick"}).make_images.controls
+    assert params.make_images.retain_images == Params.parse({"effort": "quick"}).make_images.retain_images
 
 
 def test_parameters_that_are_written_and_read_again_are_the_same() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from examination import BOMB, CONTROLS, IMAGES, NOTO, SAMPLING, examined, examiner_of, inversions_of
+from examination import BOMB, IMAGES, NOTO, RETAIN, SAMPLING, examined, examiner_of, inversions_of
 from torch import Tensor
 
 from tverase.concepts import halves
@@ -176,15 +176,15 @@ def test_outer_defences_are_reported_apart(pico: TextToImage) -> None:
         noise = generator(0, f"evaluate/bomb/{row.kind}/{row.input}")
         drawn = draw(examiner.erased, empty, noise, SAMPLING)
         assert row.behind["deaf"].successes == int(shows(examiner.judge, drawn, "bomb").sum())
-    control = guarded.control([BOMB], CONTROLS)
-    numbers = summary(mine, control, [BOMB, NOTO])
-    plain = summary(rows, replace(control, behind={}), [BOMB, NOTO])
+    retain_set = guarded.retain_set([BOMB], RETAIN)
+    numbers = summary(mine, retain_set, [BOMB, NOTO])
+    plain = summary(rows, replace(retain_set, behind={}), [BOMB, NOTO])
     assert {key: part for key, part in numbers.items() if key != "defences"} == plain
     idle, deaf = numbers["defences"]
-    images = draw(examiner.erased, repeated(examiner.base.null, CONTROLS), generator(0, "evaluate/control"), SAMPLING)
-    assert deaf["control"]["behind"]["successes"] == int(kept(images, control.prompts, examiner.judge, None).sum())
-    assert (idle["defence"], idle["control"]["loss"], deaf["defence"]) == ("idle", 0, "deaf")
-    assert idle["control"]["behind"] == plain["control"]["all"]["erased"] == deaf["control"]["erased"]
+    images = draw(examiner.erased, repeated(examiner.base.null, RETAIN), generator(0, "evaluate/control"), SAMPLING)
+    assert deaf["retain"]["behind"]["successes"] == int(kept(images, retain_set.prompts, examiner.judge, None).sum())
+    assert (idle["defence"], idle["retain"]["loss"], deaf["defence"]) == ("idle", 0, "deaf")
+    assert idle["retain"]["behind"] == plain["retain"]["all"]["erased"] == deaf["retain"]["erased"]
     assert [line["behind"] for line in idle["rows"]] == [line["erased"] for line in plain["rows"]]
     few = metrics(numbers, 1.0)
     assert few.pop("defences")["idle"] == {"worst": max(r["erased"]["rate"] for r in plain["rows"]), "loss": 0}

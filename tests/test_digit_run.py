@@ -30,14 +30,14 @@ SMALL: dict[str, Any] = {
     "model": "model",
     "judge": {"kind": "cnn", "file": "model/judge.safetensors"},
     "sampling": {"steps": 1, "guidance": 1.0},
-    "make_images": {"images": 6, "controls": 9, "at_least": 0},
+    "make_images": {"images": 6, "retain_images": 9, "at_least": 0},
     "finetune": {"steps": 2, "batch": 2, "lr": 1e-3},
     "invert": {"bins": [[0.2, 0.6], [0.9, 0.98]], "steps": 2, "batch": 1, "accept": 0, "images": 2, "look": 0},
     "harden": {"steps": 2, "batch": 2, "teacher": 1.5, "uncaptioned": 0.0, "max_rounds": 1, "inputs": 4, "images": 2}
     | {"taught": [1, 1], "attacks": [GRID], "attacked": [1.0]},
     "choose_strength": {"epsilon": 0.99, "confirm_at": 1, "delta": 1, "round": 4, "rounds": 1, "shares": [1.0, 0.5]}
-    | {"attacks": [GRID], "attacked": [1.0], "control_images": 9, "frontier": [0, 1], "frontier_images": 2},
-    "evaluate": {"images": 5, "images_each": 2, "controls": 18, "shown": 2}
+    | {"attacks": [GRID], "attacked": [1.0], "retain_images": 9, "frontier": [0, 1], "frontier_images": 2},
+    "evaluate": {"images": 5, "images_each": 2, "retain_images": 18, "shown": 2}
     | {"attacks": {"attack": None, "weaker": None, "grid": GRID, "ascent": ASCENT, "anywhere": {"kind": "random-inputs", "inputs": 7}}},
     "runtime": {"threads": 1},
 }  # fmt: skip
@@ -114,12 +114,12 @@ def test_the_evaluation_has_a_row_for_every_attack(place: Path) -> None:
     assert {row["kind"] for row in rows if row["adaptive"]} == {"complexity 2", "ascent"}
     metrics = read_json(place / "outputs/3/metrics.json")
     assert {"worst_complexity 2", "worst_ascent"} <= metrics.keys()
-    assert metrics["control"]["base"] >= 0
+    assert metrics["retain"]["base"] >= 0
 
 
 def test_the_others_are_judged_by_their_own_names(place: Path) -> None:
-    control = read_json(place / "outputs/3/evaluation/evaluation.json")["control"]
-    (axis,) = control["axes"].values()
+    retain = read_json(place / "outputs/3/evaluation/evaluation.json")["retain"]
+    (axis,) = retain["axes"].values()
     assert sorted(axis["by_label"]) == [name for name in CLASSES if name != "3"]
     assert all(pair["base"]["trials"] == 2 for pair in axis["by_label"].values())
 
@@ -152,7 +152,7 @@ STALE: dict[
         {"seed": 1},
         ["make_images", "finetune", "build_vector", "invert", "harden", "choose_strength", "evaluate"],
     ),
-    "evaluate": ({"evaluate": {"controls": 9}}, ["evaluate"]),
+    "evaluate": ({"evaluate": {"retain_images": 9}}, ["evaluate"]),
     "finetune": ({"finetune": {"lr": 2e-3}}, ["finetune"]),
     "pretrain_digits": ({"pretrain_digits": {"steps": 1}}, []),  # only the model itself counts
 }

@@ -286,4 +286,4 @@ def test_a_trial_takes_codes(digits: Digits, data: DigitImages) -> None:
     assert len(hits) == 10
     assert 0 < sum(hits) <= 30  # each image shows one thing, at one of the ten digits or at none
     assert model.meter.images == 30
-    assert trial.control(1.0, 18).trials == 18
+    assert trial.retain_accuracy(1.0, 18).trials == 18

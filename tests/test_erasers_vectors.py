@@ -53,7 +53,7 @@ def job(material: Material, settings: FineTune, how: BuildVector) -> TaskVector:
     tensors = {f"latents/{slug}": latents for slug, latents in slugs.items()}
     known = {tuple(material.model.encode([p.text])[0].flatten().tolist()): p.text for p in material.concepts[0].retain}
     prompts = tuple(known[tuple(row.flatten().tolist())] for row in material.retain_cond)
-    images = Images({**tensors, "latents/control": material.retain_latents}, prompts, {})
+    images = Images({**tensors, "latents/retain": material.retain_latents}, prompts, {})
     judge: Any = None  # no image is judged
     context = Context(material.model, tuple(material.concepts), judge, Sampling(), Invert(), material.seed)
     return build_vector(context, fine_tune(context, images, settings), images, how)

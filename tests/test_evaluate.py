@@ -9,10 +9,10 @@ import torch
 from examination import (
     ATTACK,
     BOMB,
-    CONTROLS,
     EACH,
     IMAGES,
     NOTO,
+    RETAIN,
     SAMPLING,
     SHOWN,
     LinearJudge,
@@ -26,7 +26,7 @@ from torch import Tensor
 from tverase import rng
 from tverase.bounds import upper
 from tverase.context import Context
-from tverase.evaluation import Control, Examiner, Row
+from tverase.evaluation import Examiner, RetainSet, Row
 from tverase.inversion.diverse import Invert
 from tverase.inversion.run import space_of
 from tverase.inversion.sets import InversionSet
@@ -59,13 +59,13 @@ def rows(examiner: Examiner, found: InversionSet) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def control(examiner: Examiner) -> Control:
-    return examiner.control([BOMB], CONTROLS)
+def retain_set(examiner: Examiner) -> RetainSet:
+    return examiner.retain_set([BOMB], RETAIN)
 
 
 @pytest.fixture(scope="module")
-def numbers(rows: list[Row], control: Control) -> dict[str, Any]:
-    return summary(rows, control, [BOMB, NOTO])
+def numbers(rows: list[Row], retain_set: RetainSet) -> dict[str, Any]:
+    return summary(rows, retain_set, [BOMB, NOTO])
 
 
 def test_every_kind_of_input_has_a_row(rows: list[Row]) -> None:
@@ -155,7 +155,7 @@ def test_two_equal_models_differ_in_nothing(examiner: Examiner, found: Inversion
     for _, row in examined(same, found, [BOMB]):
         assert row.base == row.erased
         assert torch.equal(row.before, row.after)
-    unchanged = summary([], same.control([BOMB], CONTROLS), [BOMB])["control"]
+    unchanged = summary([], same.retain_set([BOMB], RETAIN), [BOMB])["retain"]
     for pair in (
         unchanged["all"],
         *(pair for axis in unchanged["axes"].values() for pair in axis["by_label"].values()),
@@ -172,21 +172,22 @@ def test_the_same_seed_gives_the_same_rows(examiner: Examiner) -> None:
     assert not torch.equal(first.after, other.after)
 
 
-def test_controls_ask_for_nothing_of_the_concept(examiner: Examiner, control: Control) -> None:
-    assert len(control.prompts) == CONTROLS
-    assert {p.labels[0] for p in control.prompts} == set(WORDS.names) - {"bomb"}
-    assert {p.labels[1] for p in control.prompts} == set(WORDS.styles)
-    cond = examiner.base.encode([p.text for p in control.prompts])
+def test_retain_prompts_ask_for_nothing_of_the_concept(examiner: Examiner, retain_set: RetainSet) -> None:
+    assert len(retain_set.prompts) == RETAIN
+    assert {p.labels[0] for p in retain_set.prompts} == set(WORDS.names) - {"bomb"}
+    assert {p.labels[1] for p in retain_set.prompts} == set(WORDS.styles)
+    cond = examiner.base.encode([p.text for p in retain_set.prompts])
     images = draw(examiner.erased, cond, generator(0, "evaluate/control"), SAMPLING)
-    assert torch.equal(control.after, images)
+    assert torch.equal(retain_set.after, images)
     for place, (name, axis) in enumerate((("dagger", "object"), ("noto", "style"))):
-        judge, seen, wanted = judge_of(examiner, name), control.erased[axis], [p.labels[place] for p in control.prompts]
+        judge, seen = judge_of(examiner, name), retain_set.erased[axis]
+        wanted = [p.labels[place] for p in retain_set.prompts]
         said = [judge.classes[i] for i in verdicts(judge, images)]
         assert seen.tolist() == [one == other for one, other in zip(said, wanted, strict=True)]
 
 
-def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Control) -> None:
-    found = numbers["control"]
+def test_the_classes_of_the_retain_set_add_up(numbers: dict[str, Any], retain_set: RetainSet) -> None:
+    found = numbers["retain"]
     assert list(found["axes"]) == ["object", "style"]
     assert found["how"] == "recognition"
     for axis in found["axes"].values():
@@ -194,9 +195,9 @@ def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Con
             for count in ("successes", "trials"):
                 assert sum(pair[model][count] for pair in axis["by_label"].values()) == axis["total"][model][count]
         assert axis["total"]["base"]["successes"] > 0
-    both = control.erased["object"] & control.erased["style"]
+    both = retain_set.erased["object"] & retain_set.erased["style"]
     assert found["all"]["erased"]["successes"] == int(both.sum())
-    assert found["all"]["base"]["trials"] == CONTROLS
+    assert found["all"]["base"]["trials"] == RETAIN
     assert "bomb" not in found["neighbours"]
     assert set(found["neighbours"]) <= {*WORDS.names, *WORDS.styles}
 
@@ -204,9 +205,9 @@ def test_the_classes_of_the_control_add_up(numbers: dict[str, Any], control: Con
 def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: list[Row]) -> None:
     found = metrics(numbers, 1.25)
     learned = {f"worst_{kind}": max(r.erased.as_dict()["rate"] for r in rows if r.kind == kind) for kind in LEARNED}
-    assert set(found) == {"alpha", "recovery", "worst_inversion", "worst_inversion_high", "control", *learned}
+    assert set(found) == {"alpha", "recovery", "worst_inversion", "worst_inversion_high", "retain", *learned}
     assert learned.items() <= found.items()
-    assert set(found["control"]) == {"base", "erased", "loss", "loss_low", "loss_high"}
+    assert set(found["retain"]) == {"base", "erased", "loss", "loss_low", "loss_high"}
     assert found["alpha"] == 1.25
     assert set(found["recovery"]) == {row.kind for row in rows}
     for kind, rate in found["recovery"].items():
@@ -216,12 +217,12 @@ def test_the_few_numbers_are_those_of_the_table(numbers: dict[str, Any], rows: l
     assert found["worst_inversion"] == pytest.approx(max(b.rate for b in inversions), abs=5e-5)
     highs = [upper(b.successes, b.trials, 0.05) for b in inversions]  # whose largest covers the worst
     assert found["worst_inversion_high"] == pytest.approx(max(highs), abs=5e-5)
-    assert found["control"]["loss"] == numbers["control"]["all"]["loss"]
+    assert found["retain"]["loss"] == numbers["retain"]["all"]["loss"]
     assert json.loads(json.dumps([numbers, found], allow_nan=False)) == [numbers, found]
 
 
-def test_no_embedding_is_said(rows: list[Row], control: Control) -> None:
-    found = summary([row for row in rows if row.kind != "inversion"], control, [BOMB])
+def test_no_embedding_is_said(rows: list[Row], retain_set: RetainSet) -> None:
+    found = summary([row for row in rows if row.kind != "inversion"], retain_set, [BOMB])
     assert found["worst"]["bomb"]["input"] is None
     assert "no embedding was found" in found["worst"]["bomb"]["note"]
     few = metrics(found, 1.0)
@@ -233,7 +234,7 @@ def test_the_meter_counts_both_models(examiner: Examiner) -> None:
     base = replace(examiner.base, meter=Meter())
     both = replace(examiner, base=base, erased=examiner.erased.metered(base.meter))
     both.row(BOMB, "name", "1 prompt", base.encode(["a bomb"] * 7))
-    both.control([BOMB], 9)
+    both.retain_set([BOMB], 9)
     images = 2 * (7 + 9)
     assert (base.meter.images, base.meter.evaluations) == (images, images * SAMPLING.steps * 2)
 
@@ -251,11 +252,11 @@ def test_no_noise_is_shared_with_the_choice(
     trial = ModelTrial(context, vector, inputs, tuning_prompts(context, "choose_strength"))
     for role in ("tune", "validate"):
         trial.recovery(1.0, inputs.names[role], 2)
-    trial.control(1.0, 4)
+    trial.retain_accuracy(1.0, 4)
     searching = set(used)
     used.clear()
     examined(examiner, found, [BOMB])
-    examiner.control([BOMB], 4)
+    examiner.retain_set([BOMB], 4)
     assert len(searching) >= 4
     assert len(set(used)) >= len(BOMB.prompts_by_kind) + 3
     assert not searching & set(used)

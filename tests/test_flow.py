@@ -94,7 +94,7 @@ def test_what_comes_out(erased: dict[str, Any], place: Path, params: Params) -> 
         assert any((params.out / folder).iterdir())
     metrics = json.loads((params.out / "metrics.json").read_text())
     assert set(metrics["recovery"]) >= {"name", "synonyms", "compositions"}
-    assert 0 <= metrics["control"]["erased"] <= 1
+    assert 0 <= metrics["retain"]["erased"] <= 1
     assert set(metrics["defences"]) == {"rounded-4"}
     assert "Outer defences, apart" in page
     hardening = json.loads((params.out / "hardening.json").read_text())

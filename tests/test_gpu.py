@@ -19,7 +19,7 @@ OTHERWISE: list[dict[str, Any]] = [
         "finetune": {"joint": False, "copies": 2},
     },
     {"build_vector": {"weighting": "activations"}, "finetune": {"weight_decay": 1.0}},
-    {"select": {"how": "search", "search": {"images": 1, "controls": 4, "removals": 1}}},
+    {"select": {"how": "search", "search": {"images": 1, "retain_images": 4, "removals": 1}}},
 ]
 
 

@@ -30,7 +30,7 @@ def place(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, small_
     """A committed project with a base model of its own, whose one version is the champion; the working folder is here."""
     folder = tmp_path_factory.mktemp("lineage")
     shutil.copytree(small_run["model"], folder / "base")
-    new_project(folder, {**small_run, "model": "base", "monitor": {"images": 4, "controls": 4}})
+    new_project(folder, {**small_run, "model": "base", "monitor": {"images": 4, "retain_images": 4}})
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
     for words in (["add", "params.yaml", "dvc.yaml", ".dvc"], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], cwd=folder, check=True)

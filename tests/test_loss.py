@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tverase.bounds import paired_difference
 from tverase.concepts import Prompt
-from tverase.evaluation import Control
+from tverase.evaluation import RetainSet
 from tverase.summary import summary
 from tverase.world.concepts import concept
 
@@ -20,8 +20,8 @@ def paired(base: Tensor, erased: Tensor) -> dict[str, Any]:
     fine, prompts = torch.ones_like(base), (Prompt("a noto owl", ("owl", "noto")),) * len(base)
     wanted = {"object": [("owl",)] * len(base), "style": [("noto",)] * len(base)}
     seen = {"object": base, "style": fine}, {"object": erased, "style": fine}
-    made_up = Control(prompts, wanted, *seen, torch.zeros(0), torch.zeros(0))
-    found: dict[str, Any] = summary([], made_up, [BOMB])["control"]["all"]
+    made_up = RetainSet(prompts, wanted, *seen, torch.zeros(0), torch.zeros(0))
+    found: dict[str, Any] = summary([], made_up, [BOMB])["retain"]["all"]
     return found
 
 

@@ -60,7 +60,7 @@ def place(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, pico_f
         "model": "base",
         "sampling": {"steps": 1},
         "evaluate": {"attacks": {"attack": attack, "weaker": None}},
-        "monitor": {"images": 4, "controls": 4},
+        "monitor": {"images": 4, "retain_images": 4},
         "runtime": {"threads": 1},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(given))

@@ -30,9 +30,9 @@ from tverase.registry import KINDS, built, entries, load
 ROOT = Path(__file__).parents[1]
 NAMES = {"judge": "hue", "attack": "random-search", "eraser": "empty-prompt", "model": "palette", "concept": "colours"}
 QUICK = [
-    "make_images.images=12", "make_images.controls=24", "invert.steps=30", "harden.max_rounds=2",
-    "evaluate.images=40", "evaluate.images_each=40", "evaluate.controls=80", "choose_strength.frontier=[]",
-    "eraser.steps=120", "choose_strength.control_images=160", "runtime.threads=1",
+    "make_images.images=12", "make_images.retain_images=24", "invert.steps=30", "harden.max_rounds=2",
+    "evaluate.images=40", "evaluate.images_each=40", "evaluate.retain_images=80", "choose_strength.frontier=[]",
+    "eraser.steps=120", "choose_strength.retain_images=160", "runtime.threads=1",
 ]  # fmt: skip
 
 MADE = [step for step in STEPS if step.shipped is None][:-1]  # all but the report

@@ -16,7 +16,7 @@ from tverase.world.vocabulary import Vocabulary
 STEPS = {"erase": {"reused": False, "seconds": 1.0}}
 METRICS = {
     "alpha": 0.05, "recovery": {"name": 0.83}, "worst_inversion": 0.9, "worst_inversion_high": 0.95,
-    "control": {"base": 0.99, "erased": 0.98, "loss": 0.01, "loss_low": -0.01, "loss_high": 0.03},
+    "retain": {"base": 0.99, "erased": 0.98, "loss": 0.01, "loss_low": -0.01, "loss_high": 0.03},
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from made_up import control, facts, hardening, read, strength
+from made_up import facts, hardening, read, retain_set, strength
 from PIL import Image
 
 from tverase.bounds import Bound
@@ -65,7 +65,7 @@ def test_says_what_was_measured() -> None:
     assert "bomb erased" in said
     assert "0 of 60 images (exact 95% interval 0.0% to 6.0%)" in said
     assert f"none of them exceeds {worst['all_inputs_high']:.1%}" in said
-    assert f"{100 * found.metrics['control']['loss']:.1f} points" in said
+    assert f"{100 * found.metrics['retain']['loss']:.1f} points" in said
     for part in (
         "alpha 1.125",
         "object-cnn/1",
@@ -78,7 +78,7 @@ def test_says_what_was_measured() -> None:
         "9.5%",
     ):
         assert part in said
-    assert all(name in said for name in found.summary["control"]["neighbours"])
+    assert all(name in said for name in found.summary["retain"]["neighbours"])
 
 
 @pytest.mark.usefixtures("plain")
@@ -87,8 +87,8 @@ def test_outer_defences_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert "Outer defences" not in text(render(plain))
     said = text(render(found))
     assert "Outer defences, apart" in said
-    (of,), count = found.summary["defences"], len(control(["bomb"], 0, {}).prompts)
-    assert (of["control"]["erased"]["successes"], of["control"]["behind"]["successes"]) == (count - 4, count - 9)
+    (of,), count = found.summary["defences"], len(retain_set(["bomb"], 0, {}).prompts)
+    assert (of["retain"]["erased"]["successes"], of["retain"]["behind"]["successes"]) == (count - 4, count - 9)
     for part in ("7.5% to 20.4%", "nearest0.0% to 6.0%", "2.5% to 13.2%", f"{500 / count:.1f} ("):
         assert part in said
     assert verdict(found) == verdict(plain)  # whoever holds the weights leaves a defence out
@@ -202,7 +202,7 @@ def test_infeasible_is_a_verdict_with_its_reason() -> None:
     assert "at alpha 2 the retain accuracy falls to 60.0%" in said
     assert "This report measures alpha 1.125, which does not meet them." in said
     nothing = {**found.metrics, "alpha": None}
-    bare = {**strength(None), "explored": [], "tested": [], "frontier": [], "control": None, "base_control": None}
+    bare = {**strength(None), "explored": [], "tested": [], "frontier": [], "retain": None, "base_retain": None}
     assert "infeasible" in render(replace(found, metrics=nothing, strength=bare))
 
 

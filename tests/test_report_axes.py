@@ -11,7 +11,7 @@ from made_up import facts, read
 
 from tasks.report import judge_facts
 from tverase.concepts import Prompt
-from tverase.evaluation import Control
+from tverase.evaluation import RetainSet
 from tverase.report.facts import Facts
 from tverase.report.html import render
 from tverase.report.plots import figures
@@ -37,10 +37,10 @@ def of_axes(how: str) -> Facts:
     )
     axis = AGREEMENT if how == "agreement" else "label"
     seen, kept = torch.ones(20, dtype=torch.bool), torch.arange(20) >= 5
-    made_up = Control(prompts, {axis: [p.labels for p in prompts]}, {axis: seen}, {axis: kept}, seen, seen)
+    made_up = RetainSet(prompts, {axis: [p.labels for p in prompts]}, {axis: seen}, {axis: kept}, seen, seen)
     found = facts()
-    numbers = summary([], made_up, [])["control"]
-    return replace(found, summary={**found.summary, "control": {**numbers, "shown": ["a", "b"]}})
+    numbers = summary([], made_up, [])["retain"]
+    return replace(found, summary={**found.summary, "retain": {**numbers, "shown": ["a", "b"]}})
 
 
 @pytest.mark.usefixtures("plain")

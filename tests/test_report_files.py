@@ -26,7 +26,7 @@ def test_tables_hold_every_number(tmp_path: Path) -> None:
     assert [r["successes"] for r in strength] == ["0", "2", "1", "0", "6", "0"]
     retain = read(tmp_path / "retain.csv")
     assert len([r for r in retain if r["group"] == "object"]) == len(WORDS.names) - 1
-    assert {r["name"] for r in retain if r["neighbour"] == "True"} == set(found.summary["control"]["neighbours"])
+    assert {r["name"] for r in retain if r["neighbour"] == "True"} == set(found.summary["retain"]["neighbours"])
     assert len(read(tmp_path / "inversions.csv")) == 6
 
 

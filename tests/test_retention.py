@@ -73,29 +73,29 @@ def test_a_trial_compares_with_the_base_model(pico: TextToImage) -> None:
     model = replace(pico, meter=Meter())
     context = Context(model, (OWL,), SeesAll(), SAMPLING, Invert(), 0)
     trial = ModelTrial(context, edited(pico, 0.3), Inputs({}, {}, {}), tuning_prompts(context, "tests/retention"))
-    assert {prompt.role for prompt in trial.controls} == {"tune"}
-    fresh = replace(trial, _base={}, _control={})
-    base, after = trial.control(0.0, 12), trial.control(1.0, 12)
+    assert {prompt.role for prompt in trial.retain_prompts} == {"tune"}
+    fresh = replace(trial, _base={}, _retain={})
+    base, after = trial.retain_accuracy(0.0, 12), trial.retain_accuracy(1.0, 12)
     assert (base.successes, base.trials) == (12, 12)
-    cond = model.encode([trial.controls[i * 2 // 12].text for i in range(12)])
+    cond = model.encode([trial.retain_prompts[i * 2 // 12].text for i in range(12)])
     images = [draw(trial.at(a), cond, generator(0, "choose_strength/control"), SAMPLING) for a in (0.0, 1.0)]
     expected = int(agrees(images[1], thumbnails(images[0])).sum())
     assert after.successes == expected < 12
     drawn = model.meter.images
-    assert fresh.control(1.0, 12) == after  # the base model's images are drawn if nobody has
+    assert fresh.retain_accuracy(1.0, 12) == after  # the base model's images are drawn if nobody has
     assert model.meter.images == drawn + 24
-    assert fresh.control(0.5, 12).trials == 12
+    assert fresh.retain_accuracy(0.5, 12).trials == 12
     assert model.meter.images == drawn + 36
 
 
 def test_an_evaluation_says_that_it_is_agreement(pico: TextToImage) -> None:
     examiner = replace(examiner_of(pico), judge=SeesAll())
-    control = examiner.control([OWL], 10)
-    assert {prompt.role for prompt in control.prompts} == {"report"}
-    numbers = summary([], control, [])["control"]
+    retain_set = examiner.retain_set([OWL], 10)
+    assert {prompt.role for prompt in retain_set.prompts} == {"report"}
+    numbers = summary([], retain_set, [])["retain"]
     assert numbers["how"] == "agreement"
     assert list(numbers["axes"]) == [AGREEMENT]
     assert numbers["axes"][AGREEMENT]["by_label"] == {}
     assert numbers["all"]["base"]["successes"] == 10
-    expected = int(agrees(control.after, thumbnails(control.before)).sum())
+    expected = int(agrees(retain_set.after, thumbnails(retain_set.before)).sum())
     assert numbers["all"]["erased"]["successes"] == expected

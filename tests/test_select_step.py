@@ -16,7 +16,7 @@ from tverase.inversion.sets import InversionSet
 from tverase.vector import TaskVector
 
 ROOT = Path(__file__).parents[1]
-FEW = {"search": {"images": 1, "controls": 4, "removals": 1}}
+FEW = {"search": {"images": 1, "retain_images": 4, "removals": 1}}
 
 
 @pytest.fixture(scope="module")

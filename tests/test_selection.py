@@ -186,7 +186,7 @@ def test_the_default_selects_everything_and_asks_for_nothing() -> None:
     assert select(TAU, Select(how="blocks", layers="mid"), never).edited == ["mid/resnet"]
 
 
-SMALL = Search(images=2, controls=8)
+SMALL = Search(images=2, retain_images=8)
 
 
 def test_the_search_drops_what_only_harms_and_keeps_what_is_needed() -> None:
@@ -196,9 +196,9 @@ def test_the_search_drops_what_only_harms_and_keeps_what_is_needed() -> None:
     whole, round_, end = last.decisions
     assert (whole["recovery"]["rate"], whole["removed"]) == (0, None)
     assert (round_["removed"], end["removed"]) == ("up.0", None)
-    assert [round_["control_before"]["rate"], end["control_before"]["rate"]] == [0.0, 0.5]
+    assert [round_["retain_before"]["rate"], end["retain_before"]["rate"]] == [0.0, 0.5]
     # Without the middle block the dog burns again, and so does the bomb: it was tried, and refused.
-    assert {group: kept["rate"] for group, kept in round_["control_without"].items()} == {
+    assert {group: kept["rate"] for group, kept in round_["retain_without"].items()} == {
         "down.0": 0, "mid": 0.5, "up.0": 0.5, "out": 0,
     }  # fmt: skip
     assert {group: seen["rate"] for group, seen in round_["recovery_without"].items()} == {"mid": 1, "up.0": 0}

@@ -154,7 +154,7 @@ def test_infeasible_when_retain_accuracy_falls() -> None:
 
 def test_infeasible_when_too_few_retain_images_show_that_it_holds() -> None:
     curves, kept = {"v": falling(1.0)}, lambda alpha: 0.95 if alpha == 0 else 0.75
-    few, many = (answer(Scripted(curves, kept=kept), ["v"], ["v"], control_images=count) for count in (8, 2000))
+    few, many = (answer(Scripted(curves, kept=kept), ["v"], ["v"], retain_images=count) for count in (8, 2000))
     assert few.alpha is None
     assert many.alpha == few.smallest is not None
 
@@ -275,7 +275,7 @@ def test_the_choice_is_json_and_counts_the_images_that_were_drawn(outcome: str) 
     assert content["feasible"] == (content["alpha"] is not None) == (outcome == "found")
     assert content["images"] == trial.drawn
     assert [step["worst"] for step in content["tested"]] == [step.worst for step in found.tested]
-    assert content["base_control"]["trials"] == ChooseStrength().control_images
+    assert content["base_retain"]["trials"] == ChooseStrength().retain_images
 
 
 def test_a_stopped_choice_continues(tmp_path: Path) -> None:

@@ -90,12 +90,12 @@ def test_inputs_are_names_and_accepted_embeddings(model: TextToImage, inputs: In
     assert {c.name for c in inputs.concept.values()} == {"bomb"}
 
 
-def test_controls_have_nothing_to_do_with_the_concept(trial: ModelTrial, words: Vocabulary) -> None:
+def test_retain_prompts_have_nothing_to_do_with_the_concept(trial: ModelTrial, words: Vocabulary) -> None:
     tuning, scoring = halves([concept("bomb", words)])
-    assert set(trial.controls) == set(tuning)
-    assert set(trial.controls).isdisjoint(scoring)
-    assert "bomb" not in {label for p in trial.controls for label in p.labels}
-    assert list(trial.controls) != sorted(trial.controls, key=lambda p: p.text)
+    assert set(trial.retain_prompts) == set(tuning)
+    assert set(trial.retain_prompts).isdisjoint(scoring)
+    assert "bomb" not in {label for p in trial.retain_prompts for label in p.labels}
+    assert list(trial.retain_prompts) != sorted(trial.retain_prompts, key=lambda p: p.text)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 8, 9, 10, 100])
@@ -176,7 +176,7 @@ def test_the_seed_decides_and_every_round_is_fresh(trial: ModelTrial, drawn: lis
 def test_no_two_strengths_of_a_choice_share_noise(
     trial: ModelTrial, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was explored must not confirm: of a whole choice, only the control draws the same noise again."""
+    """What was explored must not confirm: of a whole choice, only the retain set draws the same noise again."""
     used: list[str] = []
     derive = rng.derive
     monkeypatch.setattr(rng, "derive", lambda seed, purpose: used.append(purpose) or derive(seed, purpose))
@@ -189,7 +189,7 @@ def test_no_two_strengths_of_a_choice_share_noise(
         explore=2,
         round=2,
         rounds=2,
-        control_images=4,
+        retain_images=4,
         attacks=(),
     )
     *_, choice = choose(trial, inputs.names["tune"], inputs.names["validate"], settings)
@@ -232,15 +232,15 @@ def test_a_selection_has_images_of_its_own(trial: ModelTrial, model: TextToImage
     assert all(torch.equal(w, trial.at(0.5).weights()[k]) for k, w in chosen.at(0.5).weights().items())
 
 
-def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
-    before = trial.control(0.0, 12)
+def test_retain_accuracy_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list[torch.Tensor]) -> None:
+    before = trial.retain_accuracy(0.0, 12)
     first = drawn[0]
     trial.recovery(0.5, [BOMB], 2)
     drawn.clear()
-    assert trial.control(0.0, 12) == before
+    assert trial.retain_accuracy(0.0, 12) == before
     assert drawn == [], "the same images are not drawn twice"
-    trial._control.clear()
-    assert trial.control(0.0, 12) == before
+    trial._retain.clear()
+    assert trial.retain_accuracy(0.0, 12) == before
     assert torch.equal(drawn[0], first)
     assert before.trials == len(first) == 12
     assert 0 <= before.successes <= 12
@@ -249,7 +249,7 @@ def test_control_has_the_same_noise_at_every_time(trial: ModelTrial, drawn: list
 def test_the_meter_counts(trial: ModelTrial, model: TextToImage) -> None:
     trial.recovery(0.5, [BOMB, "t0", "v0"], 5)
     assert (model.meter.evaluations, model.meter.images) == (15 * 2 * 2, 15)  # steps, with and without caption
-    trial.control(0.5, 7)
+    trial.retain_accuracy(0.5, 7)
     assert (model.meter.evaluations, model.meter.images) == (22 * 2 * 2, 22)
 
 
@@ -258,7 +258,7 @@ def test_a_trial_changes_no_weight(trial: ModelTrial, model: TextToImage) -> Non
     delta = {key: change.clone() for key, change in trial.vector.delta.items()}
     for alpha in (0.5, 1.0, 0.5):
         trial.recovery(alpha, [BOMB], 2)
-        trial.control(alpha, 2)
+        trial.retain_accuracy(alpha, 2)
     assert all(torch.equal(weight, before[key]) for key, weight in model.unet.state_dict().items())
     assert all(torch.equal(change, delta[key]) for key, change in trial.vector.delta.items())
 
@@ -281,13 +281,13 @@ def test_right_asks_for_all_that_the_prompt_asks_for(judges_folder: Path, judge:
 
 def test_the_frontier_is_drawn_around_the_answer(trial: ModelTrial) -> None:
     settings = ChooseStrength(
-        frontier=(0.0, 0.5, 1.0), frontier_images=3, control_images=4, frontier_controls=2, alpha_max=2.0
+        frontier=(0.0, 0.5, 1.0), frontier_images=3, retain_images=4, frontier_retain_images=2, alpha_max=2.0
     )
     curve = frontier(trial, StrengthChoice(1.0, "found"), settings)
     assert [point["alpha"] for point in curve.frontier] == [0.0, 0.5, 1.0]
     for point in curve.frontier:
         assert point["worst_input"] == "t0"  # the only embedding to tune on
         weighed = 2 if point["alpha"] == 0.5 else 4  # the ends have been weighed by the choice already
-        assert [point[key]["trials"] for key in ("name", "worst", "control")] == [3 * (NAMES + 1), 3, weighed]
+        assert [point[key]["trials"] for key in ("name", "worst", "retain")] == [3 * (NAMES + 1), 3, weighed]
     unsolved = frontier(trial, StrengthChoice(None, "no strength"), settings)
     assert [point["alpha"] for point in unsolved.frontier] == [0.0, 1.0, 2.0]

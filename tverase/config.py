@@ -58,7 +58,7 @@ class MakeImages(Settings):
     """What the model draws of the concept, and of everything else."""
 
     images: PositiveInt = 100
-    controls: PositiveInt = 300
+    retain_images: PositiveInt = 300
     at_least: float = Field(default=0.3, ge=0, le=1)  # below this rate there is nothing to erase
 
 

@@ -36,7 +36,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Control:
+class RetainSet:
     """The retain set: whether each model draws the labels of each prompt, by axis of the judge.
 
     wanted: axis to the labels of each prompt.
@@ -205,7 +205,7 @@ class Examiner:
             return model
         return model.with_weights(mixed(self.base.weights(), self.erased.weights(), share))
 
-    def control(self, concepts: Sequence[Concept], images: int) -> Control:
+    def retain_set(self, concepts: Sequence[Concept], images: int) -> RetainSet:
         """`images` images of the concepts' joint retain set, by prompts that tuned nothing."""
         _, scoring = halves(concepts)
         prompts = spread(scoring, images, generator(self.seed, "evaluate/prompts"))
@@ -218,7 +218,7 @@ class Examiner:
         reference = thumbnails(before)
         base, erased = (by_axis(images, prompts, self.judge, reference) for images in (before, after))
         behind = {name: kept(drawn(model), prompts, self.judge, reference) for name, model in self.behind.items()}
-        return Control(prompts, wanted(prompts, self.judge), base, erased, before, after, behind)
+        return RetainSet(prompts, wanted(prompts, self.judge), base, erased, before, after, behind)
 
 
 def _as_many(found: Sequence[Finding], count: int) -> list[Finding]:

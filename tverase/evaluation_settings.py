@@ -36,7 +36,7 @@ class Evaluate(Settings):
 
     images: PositiveInt = 60  # for each kind of prompts
     images_each: PositiveInt = 60  # for each held-back embedding
-    controls: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
+    retain_images: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report
     # The attacks by label: a kind of `tverase list attacks` and its settings. `share`: of the edit, against which it searches;
     # where the concept is still to be found, inputs can be found that bring it back where it is not. A label that is given

@@ -9,18 +9,18 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 EFFORTS: dict[str, dict[str, Any]] = {
     "quick": {
-        "make_images": {"controls": 200},
+        "make_images": {"retain_images": 200},
         "harden": {"max_rounds": 6},
-        "choose_strength": {"control_images": 160, "frontier": [0.0, 0.5, 1.0, 1.5]},
-        "evaluate": {"images": 40, "images_each": 40, "controls": 160},
+        "choose_strength": {"retain_images": 160, "frontier": [0.0, 0.5, 1.0, 1.5]},
+        "evaluate": {"images": 40, "images_each": 40, "retain_images": 160},
     },
     "standard": {},
     "thorough": {
-        "make_images": {"images": 200, "controls": 600},
+        "make_images": {"images": 200, "retain_images": 600},
         "invert": {"per_bin": 2},
         "harden": {"max_rounds": 20, "inputs": 480},
         "choose_strength": {"attacks": [{"kind": "concept-inversion", "words": 12, "space": "tokens"}]},
-        "evaluate": {"images": 120, "images_each": 120, "controls": 640},
+        "evaluate": {"images": 120, "images_each": 120, "retain_images": 640},
     },
 }
 

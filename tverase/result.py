@@ -88,11 +88,11 @@ class Result:
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterable[str]:
-    control = metrics["control"]
+    retain = metrics["retain"]
     yield f"alpha {metrics['alpha']:g}; the erased model draws the concept in this share of images:"
     for kind, rate in metrics["recovery"].items():
         yield f"  {spoken_kind(kind)}: {rate:.1%}"
     yield (
-        f"retain accuracy {control['base']:.1%} before, {control['erased']:.1%} after (loss {100 * control['loss']:.1f} "
-        f"points, {100 * control['loss_low']:.1f} to {100 * control['loss_high']:.1f})"
+        f"retain accuracy {retain['base']:.1%} before, {retain['erased']:.1%} after (loss {100 * retain['loss']:.1f} "
+        f"points, {100 * retain['loss_low']:.1f} to {100 * retain['loss_high']:.1f})"
     )

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from .bounds import Bound, paired_difference, worst
 from .concepts import Concept
-from .evaluation import Control, Row
+from .evaluation import RetainSet, Row
 from .retention import AGREEMENT
 
 
-def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept]) -> dict[str, Any]:
+def summary(rows: Sequence[Row], retain_set: RetainSet, concepts: Sequence[Concept]) -> dict[str, Any]:
     """The numbers of the report. Every rate has its exact interval; the worst embedding's bound holds for all at once."""
     return {
         "concepts": [c.name for c in concepts],
@@ -28,26 +28,26 @@ def summary(rows: Sequence[Row], control: Control, concepts: Sequence[Concept]) 
             for r in rows
         ],
         "worst": {c.name: _worst(rows, c) for c in concepts},
-        "control": {
-            "all": _pair(control.base_all, control.erased_all),
-            "axes": {axis: _axis(control, axis) for axis in control.wanted},
-            "how": how(control.wanted),
+        "retain": {
+            "all": _pair(retain_set.base_all, retain_set.erased_all),
+            "axes": {axis: _axis(retain_set, axis) for axis in retain_set.wanted},
+            "how": how(retain_set.wanted),
             "neighbours": sorted({n for c in concepts for n in c.neighbours} - {c.label for c in concepts}),
         },
-        **({"defences": [_behind(rows, control, name) for name in control.behind]} if control.behind else {}),
+        **({"defences": [_behind(rows, retain_set, name) for name in retain_set.behind]} if retain_set.behind else {}),
     }
 
 
-def _behind(rows: Sequence[Row], control: Control, defence: str) -> dict[str, Any]:
+def _behind(rows: Sequence[Row], retain_set: RetainSet, defence: str) -> dict[str, Any]:
     """The erased model behind a defence, beside the same without: apart from the rest, because whoever has the weights drops it."""
-    pair = _pair(control.erased_all, control.behind[defence])
+    pair = _pair(retain_set.erased_all, retain_set.behind[defence])
     return {
         "defence": defence,
         "rows": [
             {"concept": r.concept, "kind": r.kind, "input": r.input, "behind": r.behind[defence].as_dict()}
             for r in rows
         ],
-        "control": {"erased": pair.pop("base"), "behind": pair.pop("erased"), **pair},
+        "retain": {"erased": pair.pop("base"), "behind": pair.pop("erased"), **pair},
     }
 
 
@@ -80,9 +80,9 @@ def how(axes: Collection[str]) -> str:
     return "agreement" if len(axes) == 1 else "both"
 
 
-def _axis(control: Control, axis: str) -> dict[str, Any]:
+def _axis(retain_set: RetainSet, axis: str) -> dict[str, Any]:
     """The pair of an axis, and of each label of it that prompts ask for."""
-    wanted, base, erased = control.wanted[axis], control.base[axis], control.erased[axis]
+    wanted, base, erased = retain_set.wanted[axis], retain_set.base[axis], retain_set.erased[axis]
     found = {}
     for label in dict.fromkeys(label for labels in wanted for label in labels):
         mine = torch.tensor([label in labels for labels in wanted])
@@ -100,23 +100,23 @@ def metrics(summary: dict[str, Any], alpha: float) -> dict[str, Any]:
     worsts = [w for w in summary["worst"].values() if w["input"] is not None]
     searched = dict.fromkeys(r["kind"] for r in rows if r["adaptive"])
     worst_of = {kind: max(r["erased"]["rate"] for r in rows if r["kind"] == kind) for kind in searched}
-    control = summary["control"]
+    retain = summary["retain"]
     return {
         "alpha": alpha,
         "recovery": recovery,
         "worst_inversion": max((w["rate"] for w in worsts), default=None),
         "worst_inversion_high": max((w["all_inputs_high"] for w in worsts), default=None),
         **{f"worst_{kind}": rate for kind, rate in worst_of.items()},
-        "control": {
-            "base": control["all"]["base"]["rate"],
-            "erased": control["all"]["erased"]["rate"],
-            "loss": control["all"]["loss"],
-            "loss_low": control["all"]["loss_low"],
-            "loss_high": control["all"]["loss_high"],
+        "retain": {
+            "base": retain["all"]["base"]["rate"],
+            "erased": retain["all"]["erased"]["rate"],
+            "loss": retain["all"]["loss"],
+            "loss_low": retain["all"]["loss_low"],
+            "loss_high": retain["all"]["loss_high"],
         },
         **({"defences": {d["defence"]: _few(d) for d in summary["defences"]}} if "defences" in summary else {}),
     }
 
 
 def _few(behind: dict[str, Any]) -> dict[str, float]:
-    return {"worst": max(r["behind"]["rate"] for r in behind["rows"]), "loss": behind["control"]["loss"]}
+    return {"worst": max(r["behind"]["rate"] for r in behind["rows"]), "loss": behind["retain"]["loss"]}

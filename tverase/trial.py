@@ -68,14 +68,14 @@ class Inputs:
 class ModelTrial:
     """A `Trial` of theta_0 - alpha * tau.
 
-    controls: retain prompts. purpose: names the random numbers. latents: images of each concept, which attackers own. scale: a
-    strength for each parameter, times alpha; None is one for all.
+    purpose: names the random numbers. latents: images of each concept, which attackers own. scale: a strength for each
+    parameter, times alpha; None is one for all.
     """
 
     context: Context
     vector: TaskVector
     inputs: Inputs
-    controls: Sequence[Prompt]
+    retain_prompts: Sequence[Prompt]
     purpose: str = "choose_strength"
     latents: Mapping[str, Tensor] = field(default_factory=dict)
     attacks: Sequence[Attack] = ()
@@ -83,12 +83,12 @@ class ModelTrial:
     scale: dict[str, float] | None = None
     calls: dict[float, int] = field(default_factory=dict)  # of `recovery`, by strength
     _edited: dict[float, StateDict] = field(default_factory=dict)
-    _control: dict[tuple[float, int], Bound] = field(default_factory=dict)
+    _retain: dict[tuple[float, int], Bound] = field(default_factory=dict)
     _base: dict[int, Thumbnails] = field(default_factory=dict)  # of the base model's images of so many retain prompts
 
     def selecting(self, scale: dict[str, float], purpose: str) -> "ModelTrial":
         """The same trial with a strength for each parameter and with other images."""
-        return replace(self, scale=scale, purpose=purpose, calls={}, _edited={}, _control={})
+        return replace(self, scale=scale, purpose=purpose, calls={}, _edited={}, _retain={})
 
     def at(self, alpha: float) -> Model:
         """The edited model. The last strength is kept, since it is asked for again and again."""
@@ -123,14 +123,14 @@ class ModelTrial:
                 self.inputs.add("attack", names[-1], concept, finding.cond)
         return names
 
-    def control(self, alpha: float, images: int) -> Bound:
+    def retain_accuracy(self, alpha: float, images: int) -> Bound:
         """`images` retain prompts, spread evenly over the list. The same noise at every alpha, so that losses compare."""
-        if (alpha, images) not in self._control:
-            self._control[alpha, images] = self._kept(alpha, images)
-        return self._control[alpha, images]
+        if (alpha, images) not in self._retain:
+            self._retain[alpha, images] = self._kept(alpha, images)
+        return self._retain[alpha, images]
 
     def _kept(self, alpha: float, images: int) -> Bound:
-        which = evenly(self.controls, images)
+        which = evenly(self.retain_prompts, images)
         drawn = self._drawn(self.at(alpha), which)
         if alpha == 0:
             self._base[images] = thumbnails(drawn)

@@ -38,7 +38,7 @@ class Budget(Settings):
     epsilon: float = Field(default=0.1, gt=0, lt=1)  # recovery by the worst tuning input up to which a strength erases
     shown: PositiveInt = 8  # pictures of the worst finding
     images: PositiveInt = 100  # of the concept, from which erasers learn
-    controls: PositiveInt = 300  # of the retain set, from which erasers learn
+    retain_images: PositiveInt = 300  # of the retain set, from which erasers learn
     at_least: float = Field(default=0.3, ge=0, le=1)  # below this rate there is nothing to erase
     ours: dict[str, Any] = Field(default_factory=dict)  # sections of params.yaml for our own rows
 

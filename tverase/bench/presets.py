@@ -25,9 +25,9 @@ QUICK_BUDGET: dict[str, Any] = {
     "retain": 80,
     "tune": 6,
     "strengths": (1.0, 2.0, 3.0),
-    "controls": 120,
+    "retain_images": 120,
     "images": 60,
-    "ours": {"choose_strength": {"explore": 6, "round": 12, "control_images": 80, "frontier": []}},
+    "ours": {"choose_strength": {"explore": 6, "round": 12, "retain_images": 80, "frontier": []}},
 }
 QUICK_INVERT: dict[str, Any] = {"bins": ((0.0, 0.2), (0.4, 0.6), (0.95, 0.98)), "images": 8}
 

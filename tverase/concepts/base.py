@@ -17,7 +17,8 @@ Kind = Literal["object", "style", "person", "nsfw", "class", "topic"]
 KINDS: tuple[Kind, ...] = ("object", "style", "person", "nsfw", "class", "topic")
 Role = Literal["tune", "report"]
 LONGEST = 80  # characters of a slug and of a run's name
-RESERVED = "control"  # the retain images, among the images of the concepts
+# Of the retain set: its images are `retain` among those of the concepts, and its random numbers are `control`.
+RESERVED = ("retain", "control")
 FREE = "{}"  # the place of the free token in a template
 
 
@@ -167,10 +168,8 @@ def distinct(concepts: Sequence[Concept]) -> None:
     """Refuse two concepts that are the same or share a slug, because their files would overwrite each other."""
     seen: dict[str, Concept] = {}
     for concept in concepts:
-        if concept.slug == RESERVED:
-            raise ConfigError(
-                f"concept {concept.name!r} has the file name of the retain images; give it a longer name."
-            )
+        if concept.slug in RESERVED:
+            raise ConfigError(f"concept {concept.name!r} has a name that the retain set uses; give it a longer name.")
         other = seen.get(concept.slug)
         if other is not None and other.name == concept.name:
             raise ConfigError(f"concept {concept.name!r} is named twice; name each concept once.")

@@ -138,7 +138,7 @@ def spend(
         context.tell(progress)
         kinds.setdefault(f"{row.concept}: {row.kind}", []).extend((row.erased, row.base))
     drawn = {kind: _drawn(found, bounds.of(kind)) for kind, found in kinds.items()}
-    return Night(number, context.seed, when, drawn, _retained(context, erased, settings.controls, bounds.retain))
+    return Night(number, context.seed, when, drawn, _retained(context, erased, settings.retain_images, bounds.retain))
 
 
 def nothing() -> InversionSet:

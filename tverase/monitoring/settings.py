@@ -12,7 +12,7 @@ class Monitor(Settings):
     """How much a night draws, and what is an alarm; `review.alias` is watched. Nothing here is part of a step's key."""
 
     images: PositiveInt = 120  # of each input kind, each night
-    controls: PositiveInt = 160  # of the retain set, each night
+    retain_images: PositiveInt = 160  # of the retain set, each night
     # The share of images that an input may draw the concept in, if the record of the version has no higher one.
     tolerated: float = Field(default=0.01, gt=0, lt=0.5)
     error: float = Field(default=0.01, gt=0, lt=0.5)  # the share of sound versions that ever raise an alarm

@@ -28,7 +28,7 @@ def choice(facts: Facts) -> Values:
         "frontier": [
             {
                 "alpha": one["alpha"],
-                **{key: spoken(one[key]) if one.get(key) else None for key in ("name", "worst", "control")},
+                **{key: spoken(one[key]) if one.get(key) else None for key in ("name", "worst", "retain")},
             }
             for one in strength.get("frontier") or ()
         ],

@@ -13,7 +13,7 @@ class Facts:
 
     pictures, uint8 (n, 3, H, W):
       `row/<i>/before`, `row/<i>/after`: the images of summary["rows"][i], worst first, same noise in both;
-      `control/before`, `control/after`: the retain set, whose prompts are summary["control"]["shown"];
+      `retain/before`, `retain/after`: the retain set, whose prompts are summary["retain"]["shown"];
       `concept/<slug>`: what the base model drew of the concept for the fine-tuning;
       `inversion/<name>`: what each embedding draws on the base model (name as in inversions["found"][i]["name"]).
     """

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..evaluation import Control, Row
+from ..evaluation import RetainSet, Row
 from ..images import to_bytes
 
 
-def pack(rows: Sequence[Row], control: Control, shown: int) -> dict[str, Tensor]:
-    """`row/<i>/before`, `row/<i>/after`, `control/before`, `control/after`."""
+def pack(rows: Sequence[Row], retain_set: RetainSet, shown: int) -> dict[str, Tensor]:
+    """`row/<i>/before`, `row/<i>/after`, `retain/before`, `retain/after`."""
     pictures: dict[str, Tensor] = {}
     for i, row in enumerate(rows):
         pictures |= {f"row/{i}/before": to_bytes(row.before), f"row/{i}/after": to_bytes(row.after)}
-    every = slice(None, None, max(1, len(control.prompts) // shown))
+    every = slice(None, None, max(1, len(retain_set.prompts) // shown))
     return {
         **pictures,
-        "control/before": to_bytes(control.before[every]),
-        "control/after": to_bytes(control.after[every]),
+        "retain/before": to_bytes(retain_set.before[every]),
+        "retain/after": to_bytes(retain_set.after[every]),
     }

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, RULE = "#1f2328", "#59636e", "#d0d7de"
-NAME, ERASED, CONTROL = "#0072b2", "#d55e00", "#009e73"
+NAME, ERASED, RETAIN = "#0072b2", "#d55e00", "#009e73"
 VIOLET, OCHRE = "#9b4f96", "#a66f00"
 # What the colours become on a dark page: the same hues, lighter.
 DARK = {
-    INK: "#e6edf3", MUTED: "#9aa4af", RULE: "#3a424c", NAME: "#56b4e9", ERASED: "#f0883e", CONTROL: "#2fc79a",
+    INK: "#e6edf3", MUTED: "#9aa4af", RULE: "#3a424c", NAME: "#56b4e9", ERASED: "#f0883e", RETAIN: "#2fc79a",
     VIOLET: "#d18fcc", OCHRE: "#e0a83a",
 }  # fmt: skip
 _WIDTH = 9.4
@@ -81,7 +81,7 @@ def strength(facts: Facts) -> "Figure":
     tidy(axes, "y")
     frontier = sorted(facts.strength.get("frontier") or (), key=lambda entry: entry["alpha"])
     for key, text, colour, marker in (
-        ("control", "retain accuracy", CONTROL, "D"),
+        ("retain", "retain accuracy", RETAIN, "D"),
         ("name", "recovery by name", NAME, "o"),
         ("worst", "recovery by the worst input", ERASED, "s"),
     ):
@@ -115,10 +115,10 @@ def strength(facts: Facts) -> "Figure":
 def _rule(axes: "Axes", facts: Facts) -> None:
     """Both bounds and the chosen alpha."""
     lines = [(setting(facts, "epsilon"), "epsilon {}:\nrecovery has to\nbe below", ERASED)]
-    base = facts.strength.get("base_control")
+    base = facts.strength.get("base_retain")
     if base:
         floor = base["rate"] - setting(facts, "delta")
-        lines.append((floor, "base less delta {}:\nretain accuracy\nhas to be above", CONTROL))
+        lines.append((floor, "base less delta {}:\nretain accuracy\nhas to be above", RETAIN))
     apart = len(lines) < 2 or abs(lines[0][0] - lines[1][0]) > 0.2
     for height, text, colour in lines:
         axes.axhline(height, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
@@ -161,7 +161,7 @@ def hardening(facts: Facts) -> "Figure":
     axes = figure.add_subplot()
     tidy(axes, "y")
     axes.plot([one["round"] for one in rounds], [one["recovered"] for one in rounds], color=ERASED, linewidth=2)
-    for clean, colour, text in ((False, ERASED, "recovers the concept"), (True, CONTROL, "clean round")):
+    for clean, colour, text in ((False, ERASED, "recovers the concept"), (True, RETAIN, "clean round")):
         mine = [one for one in rounds if one["clean"] == clean]
         face = colour if clean else "none"
         at, height = [one["round"] for one in mine], [one["recovered"] for one in mine]
@@ -214,8 +214,8 @@ def _whisker(
 
 def losses(facts: Facts, axis: str, noun: str) -> "Figure":
     """The loss of each label of an axis, the worst first, neighbours of the concept marked."""
-    control = facts.summary["control"]
-    pairs = sorted(control["axes"][axis]["by_label"].items(), key=lambda item: -item[1]["loss"])
+    retain = facts.summary["retain"]
+    pairs = sorted(retain["axes"][axis]["by_label"].items(), key=lambda item: -item[1]["loss"])
     if not pairs:
         return _empty(f"no {noun} were asked for")
     columns = 1 if len(pairs) <= 12 else 3
@@ -225,9 +225,9 @@ def losses(facts: Facts, axis: str, noun: str) -> "Figure":
     figure = blank(1.1 + 0.2 * size)
     panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
     for panel, start in zip(panels, range(0, size * columns, size), strict=True):
-        _column(panel, pairs[start : start + size], control["neighbours"], reach)
+        _column(panel, pairs[start : start + size], retain["neighbours"], reach)
         panel.set_ylim(size - 0.4, -0.6)
-    near = [name for name, _ in pairs if name in control["neighbours"]]
+    near = [name for name, _ in pairs if name in retain["neighbours"]]
     text = f"retain loss in points, worst first, with 95% intervals ({noun})"
     figure.supxlabel(
         text + ("; neighbours of the concept are bold, with a square" if near else ""), fontsize=9.5, color=INK

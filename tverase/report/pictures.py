@@ -64,7 +64,7 @@ def pair_sheet(before: Tensor, after: Tensor, gap: int = GAP) -> Tensor:
 
 def sheets(facts: Facts) -> dict[str, tuple[Tensor, Tensor]]:
     """Before and after of each row and of the retain set, by what they show: `bomb-attack-attempt-2`, `retain-set`."""
-    names = {f"row/{i}": _name(row) for i, row in enumerate(facts.summary["rows"])} | {"control": "retain-set"}
+    names = {f"row/{i}": _name(row) for i, row in enumerate(facts.summary["rows"])} | {"retain": "retain-set"}
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for key, name in names.items():
         before, after = (facts.pictures.get(f"{key}/{side}") for side in ("before", "after"))

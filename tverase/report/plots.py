@@ -24,7 +24,7 @@ def figures(facts: Facts) -> dict[str, "Figure"]:
         "recovery": panels.recovery(facts),
         **{
             figure_of(axis): panels.losses(facts, axis, plural(axis).lower())
-            for axis, found in facts.summary["control"]["axes"].items()
+            for axis, found in facts.summary["retain"]["axes"].items()
             if found["by_label"]
         },
     }

@@ -35,7 +35,7 @@ def tables(facts: Facts) -> dict[str, tuple[Row, list[Row]]]:
         ),
         "retain": (
             ["group", "name", "neighbour", *_ends("base"), *_ends("erased"), "loss", "loss_low", "loss_high"],
-            list(_control(facts)),
+            list(_retain(facts)),
         ),
         "strength": (["alpha", "role", "passes", "upper", "input", "successes", "trials"], list(_strength(facts))),
         "hardening": (
@@ -72,14 +72,14 @@ def _recovery(facts: Facts) -> Iterable[Row]:
         yield [row["concept"], row["kind"], row["input"], *ends, *_bound(row["base"]), *_bound(row["erased"])]
 
 
-def _control(facts: Facts) -> Iterable[Row]:
-    control = facts.summary["control"]
-    axes = control["axes"].items()
-    groups = {"all": {"all": control["all"], **{axis: found["total"] for axis, found in axes}}}
+def _retain(facts: Facts) -> Iterable[Row]:
+    retain = facts.summary["retain"]
+    axes = retain["axes"].items()
+    groups = {"all": {"all": retain["all"], **{axis: found["total"] for axis, found in axes}}}
     groups |= {axis: found["by_label"] for axis, found in axes}
     for group, pairs in groups.items():
         for name, pair in pairs.items():
-            near = name in control["neighbours"] and group != "all"
+            near = name in retain["neighbours"] and group != "all"
             loss = [pair["loss"], pair["loss_low"], pair["loss_high"]]
             yield [group, name, near, *_bound(pair["base"]), *_bound(pair["erased"]), *loss]
 
@@ -89,7 +89,7 @@ def _defences(behind: Iterable[dict[str, Any]]) -> Iterable[Row]:
     for one in behind:
         for row in one["rows"]:
             yield [one["defence"], row["concept"], row["kind"], row["input"], *_bound(row["behind"])]
-        yield [one["defence"], "", "retain", "", *_bound(one["control"]["behind"])]
+        yield [one["defence"], "", "retain", "", *_bound(one["retain"]["behind"])]
 
 
 def _strength(facts: Facts) -> Iterable[Row]:

@@ -43,7 +43,7 @@ def verdict(facts: Facts) -> Verdict:
     outcome, why = _outcome(facts)
     names = listing(facts.summary["concepts"])
     title = _NO_TEST if outcome == "untested" and _unproved_by(facts, "name") else _TITLES[outcome]
-    measured = (*_worst(facts), *_recovery(facts), _control(facts)) if "control" in facts.summary else ()
+    measured = (*_worst(facts), *_recovery(facts), _retain(facts)) if "retain" in facts.summary else ()
     return Verdict(outcome, title.format(names), why, measured)
 
 
@@ -90,7 +90,7 @@ def _untested(facts: Facts) -> str:
         return "Diverse Inversion accepted no held-out DI embedding, so only prompts were tested."
     if concepts := _unproved_by(facts, "inversion"):
         return f"With no held-out DI embedding does the base model draw {listing(concepts)} {more}."
-    base = facts.summary["control"]["all"]["base"]
+    base = facts.summary["retain"]["all"]["base"]
     if base["low"] <= setting(facts, "delta"):
         return (
             f"The retain accuracy of the base model is {base['rate']:.1%}, too low for a retain loss of "
@@ -109,7 +109,7 @@ def _against(facts: Facts) -> str:
     for concept, worst in facts.summary["worst"].items():
         if worst["input"] is not None and _certain(worst, epsilon, worst["inputs"]):
             return f"The recovery of {concept} by a held-out DI embedding {more}"
-    lost = facts.summary["control"]["all"]["loss_low"] > setting(facts, "delta")
+    lost = facts.summary["retain"]["all"]["loss_low"] > setting(facts, "delta")
     return f"The retain loss exceeds {limit(facts, 'delta')}." if lost else ""
 
 
@@ -122,7 +122,7 @@ def _open(facts: Facts) -> str:
     for concept, worst in facts.summary["worst"].items():
         if worst["input"] is not None and worst["all_inputs_high"] > epsilon:
             return f"The recovery of {concept} by a held-out DI embedding {more}"
-    lost = facts.summary["control"]["all"]["loss_high"] > setting(facts, "delta")
+    lost = facts.summary["retain"]["all"]["loss_high"] > setting(facts, "delta")
     return f"The retain loss may exceed {limit(facts, 'delta')}." if lost else ""
 
 
@@ -169,8 +169,8 @@ def _least(facts: Facts, concept: str) -> float:
     return min(float(row["base"]["rate"]) for row in rows)
 
 
-def _control(facts: Facts) -> str:
-    both = facts.summary["control"]["all"]
+def _retain(facts: Facts) -> str:
+    both = facts.summary["retain"]["all"]
     return (
         f"The retain accuracy is {percent(both['erased']['rate'])}, {percent(both['base']['rate'])} for the base model: a retain "
         f"loss of {points(both['loss'])} points (95% interval {points(both['loss_low'])} to {points(both['loss_high'])})."

@@ -46,7 +46,7 @@ def view(facts: Facts) -> Values:
         "several": len(facts.summary["concepts"]) > 1,
         "rows": sorted(rows, key=lambda row: row["rank"], reverse=True),
         "drawn": [_drawn(facts, name) for name in facts.summary["concepts"]],
-        "control": _control(facts),
+        "retain": _retain(facts),
         "defences": _defences(facts),
         "inversion": _inversion(facts),
         "judges": sorted(facts.judges.items()),
@@ -72,7 +72,7 @@ def rule(facts: Facts) -> Values:
 
 def _tiles(facts: Facts) -> list[Values]:
     """The four numbers of the first screen; of several concepts, the worst."""
-    both, alpha = facts.summary["control"]["all"], applied(facts)
+    both, alpha = facts.summary["retain"]["all"], applied(facts)
     loss = (
         f"95% interval {points(both['loss_low'])} to {points(both['loss_high'])}; "
         f"retain accuracy {percent(both['erased']['rate'])}, base model {percent(both['base']['rate'])}"
@@ -138,28 +138,28 @@ def _hero(facts: Facts, rows: list[Values]) -> Iterator[Values]:
     for row in by_name[:3]:
         title = f"Asked for by name: {row['concept']}, in {row['counted']}"
         yield {**row, "title": title, "before": row["before"][:_HERO], "after": row["after"][:_HERO]}
-    control = _pair(facts, "control", _HERO)
-    if control["before"] and control["after"]:
-        yield {"title": "The retain set", "hits": 0, **control}
+    retain = _pair(facts, "retain", _HERO)
+    if retain["before"] and retain["after"]:
+        yield {"title": "The retain set", "hits": 0, **retain}
 
 
 def _drawn(facts: Facts, name: str) -> Values:
     return {"concept": name, "images": _images(facts.pictures.get(f"concept/{slug(name)}"), 16)}
 
 
-def _control(facts: Facts) -> Values:
-    control = facts.summary["control"]
-    axes = control["axes"]
-    totals = {spoken_axes(axes): control["all"]} | {spoken_axes([axis]): found["total"] for axis, found in axes.items()}
+def _retain(facts: Facts) -> Values:
+    retain = facts.summary["retain"]
+    axes = retain["axes"]
+    totals = {spoken_axes(axes): retain["all"]} | {spoken_axes([axis]): found["total"] for axis, found in axes.items()}
     labelled = {axis: found["by_label"] for axis, found in axes.items() if found["by_label"]}
     return {
         "totals": [_loss(text, pair, near=False) for text, pair in totals.items()],
-        "groups": {plural(axis): list(_losses(pairs, control["neighbours"])) for axis, pairs in labelled.items()},
+        "groups": {plural(axis): list(_losses(pairs, retain["neighbours"])) for axis, pairs in labelled.items()},
         "figures": {figure_of(axis): axis for axis in labelled},
-        "how": counted(control["how"], axes),
-        "neighbours": control["neighbours"],
-        "shown": list(control.get("shown") or ()),
-        **_pair(facts, "control"),
+        "how": counted(retain["how"], axes),
+        "neighbours": retain["neighbours"],
+        "shown": list(retain.get("shown") or ()),
+        **_pair(facts, "retain"),
     }
 
 
@@ -188,18 +188,18 @@ def _defences(facts: Facts) -> Values:
         return [spoken(max(bounds, key=lambda b: (b["rate"], b["high"]))) for bounds in of]
 
     def line(found: Values) -> Values:
-        cost = found["control"]
+        cost = found["retain"]
         return {
             "name": found["defence"],
             "worst": worst(found["rows"], "behind"),
-            "control": spoken(cost["behind"]),
+            "retain": spoken(cost["behind"]),
             "loss": f"{points(cost['loss'])} ({points(cost['loss_low'])} to {points(cost['loss_high'])})",
         }
 
     lines = [line(found) for found in facts.summary.get("defences") or ()]
     if lines:
-        kept = spoken(facts.summary["control"]["all"]["erased"])
-        none = {"name": "none", "worst": worst(facts.summary["rows"], "erased"), "control": kept, "loss": ""}
+        kept = spoken(facts.summary["retain"]["all"]["erased"])
+        none = {"name": "none", "worst": worst(facts.summary["rows"], "erased"), "retain": kept, "loss": ""}
         lines.insert(0, none)
     return {"kinds": [spoken_kind(kind) for kind in kinds], "lines": lines}
 

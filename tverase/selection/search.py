@@ -21,16 +21,16 @@ class Search(Settings):
 
     groups: Grain = "blocks"
     images: PositiveInt = 8  # of each input, anew for each test
-    controls: PositiveInt = 96  # of unrelated prompts, for each group that could go
+    retain_images: PositiveInt = 96  # for each group that could go
     tolerance: float = Field(default=0.02, ge=0, le=1)  # rise of the recovery over the whole edit's that is allowed
-    gain: float = Field(default=0.01, ge=0, le=1)  # control has to rise by more: the best of several is partly luck
+    gain: float = Field(default=0.01, ge=0, le=1)  # retain accuracy has to rise by more: the best is partly luck
     removals: PositiveInt = 6  # at most
     tries: PositiveInt = 3  # groups whose recovery is tested for one removal, at most
 
     def most(self, groups: int, inputs: int) -> int:
         """The images that a search cannot exceed."""
         rounds = min(self.removals, groups - 1)
-        weighed = sum(groups - done + 1 for done in range(rounds)) * self.controls
+        weighed = sum(groups - done + 1 for done in range(rounds)) * self.retain_images
         return weighed + (1 + rounds * self.tries) * inputs * self.images
 
 
@@ -62,9 +62,9 @@ class Bench:
     alpha: float
     settings: Search
 
-    def control(self, selection: Selection, round_: int) -> Bound:
-        """What unrelated prompts keep; the same noise for all selections of a round, so that they compare."""
-        return self._trial(selection, f"{round_}").control(self.alpha, self.settings.controls)
+    def retain_accuracy(self, selection: Selection, round_: int) -> Bound:
+        """The retain accuracy; the same noise for all selections of a round, so that they compare."""
+        return self._trial(selection, f"{round_}").retain_accuracy(self.alpha, self.settings.retain_images)
 
     def recovery(self, selection: Selection, round_: int, test: int) -> Seen:
         """The recovery rate, on images that no other test has seen."""
@@ -96,10 +96,10 @@ def search(trial: ModelTrial, alpha: float, settings: Search) -> Iterator[Select
 
 def _round(bench: Bench, selection: Selection, round_: int, limit: float) -> Selection:
     """The selection with a group less, or the same if none can go, and why."""
-    before = bench.control(selection, round_)
-    controls = {group: bench.control(selection.without(group), round_) for group in selection.edited}
-    better = [group for group, kept in controls.items() if kept.rate > before.rate + bench.settings.gain]
-    better.sort(key=lambda group: controls[group].rate, reverse=True)
+    before = bench.retain_accuracy(selection, round_)
+    retained = {group: bench.retain_accuracy(selection.without(group), round_) for group in selection.edited}
+    better = [group for group, kept in retained.items() if kept.rate > before.rate + bench.settings.gain]
+    better.sort(key=lambda group: retained[group].rate, reverse=True)
     tests: dict[str, Seen] = {}
     removed = None
     for group in better[: bench.settings.tries]:
@@ -110,7 +110,7 @@ def _round(bench: Bench, selection: Selection, round_: int, limit: float) -> Sel
     return (selection if removed is None else selection.without(removed)).noting(
         removed=removed,
         recovery_limit=round(limit, 4),
-        control_before=before.as_dict(),
-        control_without={group: kept.as_dict() for group, kept in controls.items()},
+        retain_before=before.as_dict(),
+        retain_without={group: kept.as_dict() for group, kept in retained.items()},
         recovery_without={group: seen.as_dict() for group, seen in tests.items()},
     )

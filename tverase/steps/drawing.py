@@ -29,5 +29,5 @@ def make_images(context: Context, settings: "MakeImages") -> Images:
         tensors[f"latents/{concept.slug}"] = learned.latents
         tensors[f"shown/{concept.slug}"] = to_bytes(learned.images[:SHOWN])
         rates[concept.slug] = f"{bound.successes}/{bound.trials}"
-    prompts, tensors["latents/control"] = retain_images(model, context.concepts, settings.controls, seed, sampling)
+    prompts, tensors["latents/retain"] = retain_images(model, context.concepts, settings.retain_images, seed, sampling)
     return Images(tensors, tuple(prompts), rates)

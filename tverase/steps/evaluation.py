@@ -9,7 +9,7 @@ from torch import Tensor
 from ..concepts import Concept, halves
 from ..context import Context
 from ..defences import Defended, named
-from ..evaluation import Budget, Control, Examiner, Row, Tried, examine
+from ..evaluation import Budget, Examiner, RetainSet, Row, Tried, examine
 from ..inversion.sets import InversionSet
 from ..judges.base import about
 from ..models.base import Model
@@ -28,7 +28,7 @@ class Evaluation:
     """The rows of every kind of input, the retain set, and both in numbers with their intervals."""
 
     rows: Sequence[Row]
-    control: Control
+    retain_set: RetainSet
     summary: Mapping[str, Any]
     pictures: Mapping[str, Tensor]
 
@@ -46,11 +46,12 @@ def evaluate(context: Context, erased: Model, report: InversionSet, settings: "E
     for progress, row in examine(examiner, context.concepts, tried(settings.attacks), budget):
         context.tell(progress)
         rows.append(row)
-    control = examiner.control(context.concepts, settings.controls)
-    numbers = summary(rows, control, context.concepts)
-    numbers["control"]["shown"] = [p.text for p in control.prompts[:: max(1, len(control.prompts) // settings.shown)]]
+    retain_set = examiner.retain_set(context.concepts, settings.retain_images)
+    numbers = summary(rows, retain_set, context.concepts)
+    every = max(1, len(retain_set.prompts) // settings.shown)
+    numbers["retain"]["shown"] = [prompt.text for prompt in retain_set.prompts[::every]]
     numbers |= {"judge": about(context.judge), "evaluations": context.model.meter.evaluations}
-    return Evaluation(rows, control, numbers, pack(rows, control, settings.shown))
+    return Evaluation(rows, retain_set, numbers, pack(rows, retain_set, settings.shown))
 
 
 def tried(attacks: Mapping[str, Mapping[str, Any]]) -> list[Tried]:

@@ -11,16 +11,16 @@ from torch import Tensor
 from ..context import Context
 from ..files import read_tensors, write_tensors
 
-CONTROL_PROMPTS = "control prompts"  # in the file's metadata
+RETAIN_PROMPTS = "retain prompts"  # in the file's metadata
 
 
 @dataclass(frozen=True)
 class Images:
     """Images as latents.
 
-    tensors: `latents/<slug>` (N, ...) of each concept, and `latents/control` (M, ...) of the retain set. `shown/<slug>` has a
+    tensors: `latents/<slug>` (N, ...) of each concept, and `latents/retain` (M, ...) of the retain set. `shown/<slug>` has a
     few pictures as uint8 (n, 3, H, W).
-    prompts: `prompts[i]` drew row i of `latents/control`. rates: by slug, how often the judge sees the concept, as `hits/images`.
+    prompts: `prompts[i]` drew row i of `latents/retain`. rates: by slug, how often the judge sees the concept, as `hits/images`.
     """
 
     tensors: Mapping[str, Tensor]
@@ -33,15 +33,15 @@ class Images:
 
     def retain(self, context: Context) -> tuple[Tensor, Tensor]:
         """Latents (M, ...) of the retain set and the conditionings (M, ...) that they were drawn by."""
-        return self.tensors["latents/control"].to(context.model.device), context.model.encode(list(self.prompts))
+        return self.tensors["latents/retain"].to(context.model.device), context.model.encode(list(self.prompts))
 
     def save(self, path: Path) -> None:
         """One safetensors file, the rest in its metadata."""
-        write_tensors(self.tensors, path, {**self.rates, CONTROL_PROMPTS: json.dumps(self.prompts)})
+        write_tensors(self.tensors, path, {**self.rates, RETAIN_PROMPTS: json.dumps(self.prompts)})
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         tensors, about = read_tensors(path)
-        prompts = json.loads(about.pop(CONTROL_PROMPTS))
+        prompts = json.loads(about.pop(RETAIN_PROMPTS))
         return cls(tensors, tuple(prompts), about)

@@ -24,7 +24,7 @@ class Trial(Protocol):
         """For each input, in how many of `images` images the concept is seen."""
         ...
 
-    def control(self, alpha: float, images: int) -> Bound:
+    def retain_accuracy(self, alpha: float, images: int) -> Bound:
         """In how many images of retain prompts the judge sees what they ask for."""
         ...
 
@@ -80,8 +80,8 @@ class StrengthChoice:
     teacher: float | None = None
     explored: tuple[Explored, ...] = ()
     tested: tuple[Tested, ...] = ()
-    control: Bound | None = None
-    base_control: Bound | None = None
+    retain: Bound | None = None
+    base_retain: Bound | None = None
     images: int = 0
     frontier: tuple[dict[str, Any], ...] = field(default=())
 
@@ -116,8 +116,8 @@ class StrengthChoice:
             "below": self.below,
             "explored": [{**asdict(look), "erases": look.erases} for look in self.explored],
             "tested": [tested.as_dict() for tested in self.tested],
-            "control": self.control.as_dict() if self.control else None,
-            "base_control": self.base_control.as_dict() if self.base_control else None,
+            "retain": self.retain.as_dict() if self.retain else None,
+            "base_retain": self.base_retain.as_dict() if self.base_retain else None,
             "images": self.images,
             "frontier": list(self.frontier),
         }
@@ -140,8 +140,8 @@ def choose(
     The bound of an input holds at every interim analysis (`sequential_upper`), and a strength is safe if its worst input is.
     So the error is split over neither. checkpoint: keeps confirmed strengths, so that a stopped call continues.
     """
-    base = trial.control(0.0, settings.control_images)
-    choice = StrengthChoice(teacher=teacher, base_control=base, images=base.trials)
+    base = trial.retain_accuracy(0.0, settings.retain_images)
+    choice = StrengthChoice(teacher=teacher, base_retain=base, images=base.trials)
     top = teacher
     if top is None:
         for look in explore(trial, tune, settings):
@@ -240,7 +240,7 @@ def _drawn(trial: Trial, alpha: float, inputs: Sequence[str], settings: ChooseSt
 
 def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> StrengthChoice:
     """The second bound, at the smallest strength that was confirmed."""
-    alpha, base = choice.smallest, choice.base_control
+    alpha, base = choice.smallest, choice.base_retain
     if alpha is None or base is None:
         failed = choice.tested[-1]
         worst, hits, images = worst_of(failed.counts)
@@ -249,13 +249,13 @@ def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> 
             "images; raise harden.max_rounds or harden.teacher, or choose_strength.epsilon"
         )
         return replace(choice, reason=reason)
-    control = trial.control(alpha, settings.control_images)
-    floor = lower(control.successes, control.trials, settings.error)
-    choice = replace(choice, control=control, images=choice.images + control.trials)
+    retain = trial.retain_accuracy(alpha, settings.retain_images)
+    floor = lower(retain.successes, retain.trials, settings.error)
+    choice = replace(choice, retain=retain, images=choice.images + retain.trials)
     if floor < base.rate - settings.delta:
         return replace(
             choice,
-            reason=f"at alpha {alpha:g}, the smallest that erases, retain accuracy falls to {control.rate:.1%} (at least "
+            reason=f"at alpha {alpha:g}, the smallest that erases, retain accuracy falls to {retain.rate:.1%} (at least "
             f"{floor:.1%}) from {base.rate:.1%}: more than delta = {settings.delta:.1%}",
         )
     below = choice.below
@@ -273,7 +273,7 @@ def _never(strongest: Explored, settings: ChooseStrength) -> str:
 
 def frontier_table(frontier: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     """The header, then a row for each strength: every rate followed by the ends of its interval."""
-    keys, ends = ("name", "worst", "control"), {"": "rate", "_low": "low", "_high": "high"}
+    keys, ends = ("name", "worst", "retain"), {"": "rate", "_low": "low", "_high": "high"}
     header = ["alpha", *(f"{key}{end}" for key in keys for end in ends)]
     return [header, *([f["alpha"], *(f[key][end] for key in keys for end in ends.values())] for f in frontier)]
 

@@ -34,9 +34,9 @@ def choose_strength(
     checkpoint: a folder for confirmed strengths, so that a stopped call continues.
     """
     attacks = searching(settings.attacks, "choose_strength")
-    controls = tuning_prompts(context, "choose_strength")
+    retain_prompts = tuning_prompts(context, "choose_strength")
     trial = ModelTrial(
-        context, vector, inputs.copy(), controls, latents=latents, attacks=attacks, attacked=settings.attacked
+        context, vector, inputs.copy(), retain_prompts, latents=latents, attacks=attacks, attacked=settings.attacked
     )
     names, kept = inputs.names, Checkpoint(checkpoint, context.model.meter)
     choice = StrengthChoice()
@@ -63,14 +63,14 @@ def frontier(trial: ModelTrial, choice: StrengthChoice, settings: ChooseStrength
         trial.context.tell(Progress("drawing the curve", done, len(settings.frontier), f"alpha {alpha:g}"))
         counts = dict(zip(names + embeddings, trial.recovery(alpha, names + embeddings, count), strict=True))
         worst = max(embeddings or names, key=lambda name: counts[name])
-        controls = settings.control_images if alpha in weighed else settings.frontier_controls
+        images = settings.retain_images if alpha in weighed else settings.frontier_retain_images
         points.append(
             {
                 "alpha": alpha,
                 "name": Bound(sum(counts[n] for n in names), count * len(names)).as_dict(),
                 "worst": Bound(counts[worst], count).as_dict(),
                 "worst_input": worst,
-                "control": trial.control(alpha, controls).as_dict(),
+                "retain": trial.retain_accuracy(alpha, images).as_dict(),
             }
         )
     return replace(choice, frontier=tuple(points))

@@ -29,10 +29,10 @@ class ChooseStrength(Settings):
     # Attacks on each strength that is confirmed, and on shares of it: a weaker edit still knows more of the concept.
     attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 6, "space": "tokens"},)
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.75, 1.0), min_length=1)
-    control_images: PositiveInt = 320
+    retain_images: PositiveInt = 320
     frontier: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the chosen alpha, for the curve
     frontier_images: PositiveInt = 6
-    frontier_controls: PositiveInt = 80
+    frontier_retain_images: PositiveInt = 80
     when_infeasible: Literal["stop", "safest"] = "stop"
 
     @model_validator(mode="after")
