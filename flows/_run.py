@@ -12,7 +12,7 @@ from tasks._main import quiet, require_possible
 from tasks._quiet import leave_soon
 from tasks._tracking import check_tracking
 from tverase.config import Params
-from tverase.errors import Infeasible, NetworkError, NotProved, TveraseError
+from tverase.errors import NetworkError, TveraseError
 from tverase.files import read_json
 from tverase.models.folder import check_folder, locate
 
@@ -70,15 +70,6 @@ def possible(path: Path, overrides: Sequence[str]) -> Params:
     if model_is_given(params):
         check_folder(locate(params.model))
     return params
-
-
-def require_proved(result: dict[str, Any]) -> None:
-    """Nothing if the verdict is "erased"; otherwise the error that says what it is, with its own exit code."""
-    said = result["verdict"]
-    if said["outcome"] == "infeasible":
-        raise Infeasible(f"{said['why']} The report has the curve; change choose_strength or erase.alpha.")
-    if said["outcome"] != "erased":
-        raise NotProved(f"{said['title']} ({said['outcome']}). {said['why']}")
 
 
 def _work(steps: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ def fetch(
     Example: tverase fetch bomb --to bomb-erased
     """
     from tverase.files import sha256
-    from tverase.storage import open_store
+    from tverase.stores import open_store
 
     from ._storage_files import resolve
 
@@ -64,7 +64,7 @@ def fetch(
 @store_app.command("list")
 def list_(store: From = "", as_json: AsJson = False) -> None:  # noqa: FBT002
     """The published versions, with their verdicts and sizes."""
-    from tverase.storage import open_store
+    from tverase.stores import open_store
 
     from ._storage_files import versions
 

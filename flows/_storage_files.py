@@ -9,7 +9,8 @@ from tasks._record import Record
 from tverase.errors import ConfigError, DataError, NotProved, unknown
 from tverase.files import read_json, sha256
 from tverase.progress import Tell, silent
-from tverase.storage import Store, open_store, visible
+from tverase.storage import Store, visible
+from tverase.stores import open_store
 
 RUNS, PUBLISHED, LATEST = Path("outputs"), "published", "latest"
 NEEDED = ("erased", "report.html", "metrics.json", "verdict.json", "tau.safetensors", "records")

@@ -117,7 +117,8 @@ def run(
 
     Example: tverase run --set 'concepts=[skull]' --set finetune.steps=100
     """
-    from flows._run import erase, require_proved, summary
+    from flows._outcome import require_proved
+    from flows._run import erase, summary
     from tasks._all import require_steps
 
     overrides = _overrides(set_, model)

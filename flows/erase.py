@@ -146,7 +146,7 @@ def _brief(answer: Verdict) -> dict[str, str]:
 if __name__ == "__main__":
     from tasks._quiet import plainly
 
-    from ._run import require_proved
+    from ._outcome import require_proved
 
     with plainly():
         require_proved(erase_concept())

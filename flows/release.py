@@ -13,7 +13,7 @@ from tasks._prefect import States, effect
 from tasks._secrets import guard_logs
 from tasks._tracking import check_tracking
 from tverase.config import Params
-from tverase.storage import open_store
+from tverase.stores import open_store
 
 from ._again import go_on
 from ._form import Concepts, Override, named, params_of

@@ -12,7 +12,8 @@ import yaml
 from tverase.config import Params
 from tverase.errors import DataError, TveraseError
 from tverase.files import digest_of, read_json, sha256
-from tverase.storage import VARIABLE, folder_digest, open_store
+from tverase.storage import folder_digest
+from tverase.stores import VARIABLE, open_store
 
 from ._all import STEPS
 from ._record import Record

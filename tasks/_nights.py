@@ -10,7 +10,8 @@ from tverase.errors import DataError
 from tverase.files import read_json, write_json
 from tverase.monitoring.history import read
 from tverase.monitoring.night import Night
-from tverase.storage import VARIABLE, Store, open_store
+from tverase.storage import Store
+from tverase.stores import VARIABLE, open_store
 
 from ._champion import Champion
 

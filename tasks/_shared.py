@@ -15,7 +15,8 @@ from typing import ParamSpec, TypeVar
 
 from tverase.errors import DataError, NetworkError, StorageError
 from tverase.files import remove, sha256, storing, write_json
-from tverase.storage import VARIABLE, open_store, visible
+from tverase.storage import visible
+from tverase.stores import VARIABLE, open_store
 
 from ._record import Record, versions
 

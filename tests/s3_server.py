@@ -22,7 +22,7 @@ from tverase import s3
 from tverase.errors import TveraseError
 from tverase.files import sha256
 from tverase.s3 import S3Store
-from tverase.storage import open_store
+from tverase.stores import open_store
 
 KEY, SECRET, BUCKET = "tverase-test-key", "wJalrXUtnFEMI/K7MDENG", "tverase"
 MIB = 1 << 20

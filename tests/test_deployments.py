@@ -19,7 +19,7 @@ from flows import _automations, _daemons, _pools
 from flows._limits import GPU, OUTPUTS, limited, slots
 from tverase.config import Params
 from tverase.errors import ConfigError
-from tverase.storage import open_store
+from tverase.stores import open_store
 
 
 @pytest.fixture

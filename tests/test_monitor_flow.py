@@ -24,7 +24,7 @@ from tverase.config import Params
 from tverase.errors import NotProved, WrongBase
 from tverase.files import read_json, sha256, write_json
 from tverase.models.text2image import TextToImage
-from tverase.storage import open_store
+from tverase.stores import open_store
 from tverase.vector import TaskVector, weights_hash
 
 MODEL = "tverase-lamp"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import _run, cli
+from flows import _outcome, _run, cli
 from tverase.config import Params
 from tverase.errors import Infeasible, NotProved
 from tverase.world.vocabulary import Vocabulary
@@ -52,10 +52,10 @@ def test_first_line_and_exit_code(
     assert lines[0] == first
     assert len(lines) <= 25
     if not code:
-        _run.require_proved(result)
+        _outcome.require_proved(result)
         return
     with pytest.raises((NotProved, Infeasible)) as told:
-        _run.require_proved(result)
+        _outcome.require_proved(result)
     assert told.value.exit_code == code
     assert "bomb comes back" in str(told.value)
 

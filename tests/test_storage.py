@@ -8,7 +8,8 @@ import pytest
 from tasks import _shared
 from tverase.errors import ConfigError, DataError, StorageError
 from tverase.files import sha256
-from tverase.storage import FolderStore, folder_digest, open_store, visible
+from tverase.storage import FolderStore, folder_digest, visible
+from tverase.stores import open_store
 
 
 @pytest.fixture

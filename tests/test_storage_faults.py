@@ -13,7 +13,7 @@ from tests.test_storage_publish import a_run, tell
 from tverase import s3
 from tverase.errors import ConfigError, NetworkError, StorageError
 from tverase.files import sha256
-from tverase.storage import open_store
+from tverase.stores import open_store
 
 pytestmark = pytest.mark.skipif(s3_server.WEED is None, reason="there is no wheel of SeaweedFS for this machine")
 port, proxy, environment, at = s3_server.port, s3_server.proxy, s3_server.environment, s3_server.at

@@ -1,8 +1,7 @@
-"""A store of files by content, in an S3 bucket or in a folder: `s3://BUCKET/PREFIX` or a path.
+"""A store of files by content, and the one in a folder; tverase.s3 has the one in a bucket.
 
 A file is stored as `objects/AA/SHA256`, a folder as `trees/AA/SHA256`: a JSON list of its files. Both have the digest that
 `tverase.files.sha256` computes. `refs/NAME` holds one digest. A name appears only when its content is complete.
-The keys, the region and the endpoint of S3 come from the standard variables `AWS_*`.
 """
 
 import hashlib
@@ -20,23 +19,7 @@ from .errors import ConfigError, DataError, StorageError
 from .files import ASIDE, remove, sha256, storing
 from .progress import Progress, Tell, silent
 
-VARIABLE = "TVERASE_STORE"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-def open_store(where: str | None = None) -> "Store":
-    """Return the store at `where`, or the one that the variable TVERASE_STORE names."""
-    where = where or os.environ.get(VARIABLE, "")
-    if where and "://" not in where:
-        return FolderStore(Path(where))
-    if not where.startswith("s3://"):
-        raise ConfigError(f"no store is given; set {VARIABLE} to s3://BUCKET/PREFIX or to a folder.")
-    from .s3 import S3Store
-
-    bucket, _, prefix = where.removeprefix("s3://").partition("/")
-    if not re.fullmatch(r"[\w.\-]{3,63}", bucket):
-        raise ConfigError(f"{VARIABLE} or --to needs s3://BUCKET/PREFIX, and no keys in it: they are AWS_* variables.")
-    return S3Store(bucket, prefix.strip("/"))
 
 
 class Store(ABC):
