@@ -101,7 +101,7 @@ def _erase(params: Params, todo: list[Step], force: list[str], *, strict: bool) 
     answer, report = last_verdict(params), REPORT.outputs(params)["report"]
     effect("dvc commit", lambda: _tell_dvc(params, records), states)
     registration = effect("register", lambda: register(params, _links(), records), states)
-    effect("publish", lambda: publish(params, records, registration, report, answer), states)
+    effect("publish", lambda: publish(params, records, registration, report, answer), states, retries=())
     result = {
         "steps": brief(records),
         "report": str(report),
@@ -121,7 +121,7 @@ def _give_up(params: Params, records: dict[str, Record], states: States) -> Stat
     answer, report = effect("report", lambda: _infeasible.conclude(params, known), states)
     effect("dvc commit", lambda: _tell_dvc(params, records, [name for name in STAGES if name in SEARCH]), states)
     run, page = effect("record", lambda: _infeasible.record_run(params, answer, known, _links()), states)
-    effect("publish", lambda: publish_infeasible(params, records, page, report, answer), states)
+    effect("publish", lambda: publish_infeasible(params, records, page, report, answer), states, retries=())
     result = {"steps": brief(records), "report": str(report), "run": run, "verdict": _brief(answer)}
     return Completed(name="Infeasible", message=answer.why, data=result)
 

@@ -65,8 +65,8 @@ def _night(params: Params) -> State[Any]:
     more = ""
     if watched.finding.outcome == "alarm" and params.monitor.fall_back:
         more = effect("fall back", lambda: fall_back(watched, params), states)
-    effect("publish", lambda: pages.publish(watched, more), states)
-    effect("event", lambda: pages.tell_automations(watched), states)
+    effect("publish", lambda: pages.publish(watched, more), states, retries=())
+    effect("event", lambda: pages.tell_automations(watched), states, retries=())
     return _answer(watched, more)
 
 

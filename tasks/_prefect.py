@@ -7,7 +7,7 @@ Prefect's own policies see paths, not contents. They would answer for a changed 
 import errno
 import json
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -119,15 +119,25 @@ def run_steps(
     return records
 
 
-def effect(name: str, call: Callable[[], T], states: States, seconds: float = EFFECT_SECONDS) -> T:
-    """What a run does beside its steps, as a task of its own that reads all that ran; its answer is not kept."""
+def effect(
+    name: str,
+    call: Callable[[], T],
+    states: States,
+    seconds: float = EFFECT_SECONDS,
+    *,
+    retries: Sequence[float] = RETRIES,
+) -> T:
+    """What a run does beside its steps, as a task of its own that reads all that ran; its answer is not kept.
+
+    retries: seconds before each further try. None for what only asks Prefect's server, which its client does for a minute.
+    """
 
     @task(
         name=name,
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=len(RETRIES),
-        retry_delay_seconds=RETRIES,
+        retries=len(retries),
+        retry_delay_seconds=list(retries) or None,
         retry_condition_fn=heals,
         timeout_seconds=seconds,
     )

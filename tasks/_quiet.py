@@ -2,6 +2,7 @@
 `tverase --help` is quick.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -29,6 +30,14 @@ ENDS = (".", "?", "!")  # of a sentence
 GRACE = 8.0  # seconds from a signal to the end; a container is killed after ten
 
 
+class _Warnings(logging.Handler):
+    """Our own warnings on stderr; Prefect keeps those of all loggers off the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """On one line, without secrets."""
+        sys.stderr.write(f"warning: {one_line(clean(record.getMessage()))}\n")
+
+
 class Stopped(BaseException):
     """A signal asked for the end. No `except Exception` may take it for a fault, nor click for its own Ctrl-C."""
 
@@ -51,6 +60,9 @@ def plainly(kept: str = "finished steps are kept, and the next run goes on from 
             AttributeError, ValueError
         ):  # a name that is no UTF-8 is shown escaped; it was typed, or lies in a folder
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    ours = logging.getLogger("tverase")
+    if not any(isinstance(handler, _Warnings) for handler in ours.handlers):
+        ours.addHandler(_Warnings(logging.WARNING))
     with _stoppable(kept):
         try:
             yield

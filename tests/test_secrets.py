@@ -161,6 +161,17 @@ def test_an_error_tells_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().err == "error: model is https://h/m, and ***; got ***.\n"
 
 
+def test_a_warning_of_ours_is_told_once_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prefect sets up logging so that no logger reaches the terminal; these do."""
+    monkeypatch.setenv("STORE_PASSWORD", "xyzzy-and-12")
+    with plainly(), plainly():
+        logging.getLogger("tverase").warning("%s is left out", "s3://user:xyzzy-and-12@host/b")
+        logging.getLogger("tverase").info("nothing")
+    assert capsys.readouterr().err == "warning: s3://host/b is left out\n"
+
+
 def test_logs_tell_no_secret(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("DB_PASS", "s3cr3t")
     before, logger = logging.getLogRecordFactory(), logging.getLogger("any.library")
