@@ -56,9 +56,8 @@ def quiet() -> None:
 def plainly(kept: str = "finished steps are kept, and the next run goes on from there") -> Iterator[None]:
     """Errors that we know, SIGTERM and Ctrl-C end the process with one sentence on stderr and their exit code."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(
-            AttributeError, ValueError
-        ):  # a name that is no UTF-8 is shown escaped; it was typed, or lies in a folder
+        # A name that is no UTF-8 is shown escaped; it was typed, or lies in a folder.
+        with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     ours = logging.getLogger("tverase")
     if not any(isinstance(handler, _Warnings) for handler in ours.handlers):

@@ -31,9 +31,8 @@ class Harden(Settings):
     attacks: tuple[dict[str, Any], ...] = ({"kind": "concept-inversion", "words": 6},)
     # Shares of the student's change that are attacked in a round: a weaker edit still knows more of the concept.
     attacked: tuple[PositiveFloat, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)
-    images: PositiveInt = (
-        8  # of each finding, drawn at `judged` of the student's change; a round is clean if none recovers
-    )
+    # Images of each finding, drawn at `judged` of the student's change. A round is clean if none recovers.
+    images: PositiveInt = 8
     judged: PositiveFloat = 0.65
     as_found: float = Field(default=0.5, ge=0, le=1)  # share of the findings that are kept as found, the others varied
     found_share: float = Field(default=0.5, ge=0, le=1)  # of the forget batch, once there are findings

@@ -246,7 +246,7 @@ def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> 
         worst, hits, images = worst_of(failed.counts)
         reason = (
             f"at alpha {failed.alpha:g}, the strongest that is tried, {worst} recovers the concept in {hits} of {images} "
-            "images; raise harden.max_rounds or harden.teacher, or choose_strength.epsilon"
+            "images; raise harden.clean_rounds with harden.max_rounds, or harden.teacher, or choose_strength.epsilon"
         )
         return replace(choice, reason=reason)
     retain = trial.retain_accuracy(alpha, settings.retain_images)
