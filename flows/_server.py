@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from tasks._guard import LOOPBACK
+from tasks._quiet import tell_warnings
 from tverase.errors import NetworkError, StorageError, TveraseError
 
 URL, AUTH = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
@@ -44,6 +45,7 @@ def calm() -> None:
     """Prefect without its chatter, for a command that speaks for itself."""
     for name, value in CALM.items():
         os.environ.setdefault(name, value)
+    tell_warnings()
     logging.raiseExceptions = False  # no word about a line of the log that its server did not get
 
 

@@ -42,7 +42,7 @@ class ContentPolicy(CachePolicy):
     """The key that the step has computed from its parameters, its code and the contents of its inputs."""
 
     def compute_key(self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any) -> str:
-        """The name keeps two steps apart, the run's name keeps two runs' outputs apart."""
+        """The name keeps two steps apart, the run's name keeps two runs' outputs apart, `text` is the form of the answer."""
         return f"{inputs['step_name']}-{inputs['run_name']}-{inputs['key']}-text"
 
 
@@ -92,9 +92,7 @@ def run_step(
             log(progress)
 
         record = step.execute(params, both, force=force, strict=strict)
-        return json.dumps(
-            asdict(record)
-        )  # a text: Prefect looks into each mapping that the tasks after this one are given
+        return json.dumps(asdict(record))  # Prefect searches every mapping that it hands to a later task, and no text
 
     inputs = [states[maker.name] for maker in makers(step, params) if maker.name in states]
     state = run(step_name=step.name, run_name=step.home(params), key=key, inputs=inputs, return_state=True)
@@ -129,7 +127,7 @@ def effect(
 ) -> T:
     """What a run does beside its steps, as a task of its own that reads all that ran; its answer is not kept.
 
-    retries: seconds before each further try. None for what only asks Prefect's server, which its client does for a minute.
+    retries: seconds before each further try. Empty for what only asks Prefect's server: its client tries for a minute by itself.
     """
 
     @task(

@@ -31,11 +31,21 @@ GRACE = 8.0  # seconds from a signal to the end; a container is killed after ten
 
 
 class _Warnings(logging.Handler):
-    """Our own warnings on stderr; Prefect keeps those of all loggers off the terminal."""
+    """Our own warnings on stderr, where Prefect's log is kept off the terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """On one line, without secrets."""
-        sys.stderr.write(f"warning: {one_line(clean(record.getMessage()))}\n")
+        """On one line, without secrets. A stderr that is gone ends no run."""
+        try:
+            sys.stderr.write(f"warning: {one_line(clean(record.getMessage()))}\n")
+        except Exception:
+            self.handleError(record)
+
+
+def tell_warnings() -> None:
+    """From now on the warnings of the logger `tverase` are on stderr."""
+    ours = logging.getLogger("tverase")
+    if not any(isinstance(handler, _Warnings) for handler in ours.handlers):
+        ours.addHandler(_Warnings(logging.WARNING))
 
 
 class Stopped(BaseException):
@@ -59,9 +69,6 @@ def plainly(kept: str = "finished steps are kept, and the next run goes on from 
         # A name that is no UTF-8 is shown escaped; it was typed, or lies in a folder.
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    ours = logging.getLogger("tverase")
-    if not any(isinstance(handler, _Warnings) for handler in ours.handlers):
-        ours.addHandler(_Warnings(logging.WARNING))
     with _stoppable(kept):
         try:
             yield

@@ -150,6 +150,10 @@ def evidence(client: Any, version: Any) -> Evidence:
                 return Evidence(problem=f"its run has no readable {name}")
             if version.tags.get(_tag(name)) != digest:
                 return Evidence(problem=f"{name} of its run has not the hash of the tag {_tag(name)}")
+    if "retain" not in read["evaluation.json"]:
+        return Evidence(
+            problem="its evaluation has the format of an earlier version of tverase; run `tverase run` again"
+        )
     found = Evidence(read["evaluation.json"], read["lineage.json"]["steps"], read["params.yaml"], read["verdict.json"])
     return Evidence(**{**vars(found), "problem": _odd_tag(version, found)})
 

@@ -41,7 +41,7 @@ def rows(
     blank, none = torch.zeros(0), dict.fromkeys(behind, Bound(0, 60))
     few = {defence: Bound(count, 40) for defence, count in behind.items()}
     for name in names:
-        for kind in concept(name, WORDS).by_kind:
+        for kind in concept(name, WORDS).prompts_by_kind:
             yield Row(name, kind, "6 prompts", Bound(57, 60), Bound(0, 60), blank, blank, none)
         for role, item in inversions:
             if role == "report" and item.concept == name and item.accepted:

@@ -14,6 +14,7 @@ from tests import reviewed
 from tests.reviewed import client, copy_version, holder, make_version, set_tag, summary, tags
 from tverase.config import Params
 from tverase.errors import ConfigError
+from tverase.files import sha256
 from tverase.policy import Review
 
 MODEL = "tverase-gates"
@@ -192,6 +193,18 @@ def test_evidence_is_what_the_run_recorded() -> None:
     assert proof.evaluated == tags(MODEL, "1")["erased.sha256"]
     assert "a bomb" in proof.prompts
     assert figures(proof.summary).worst_input == "bomb: adversarial embedding attempt 2"
+
+
+def test_a_version_of_an_earlier_format_is_refused_in_words(tmp_path: Path) -> None:
+    number = make_version("earlier")
+    version, file = resolve(client(), f"earlier:{number}"), tmp_path / "evaluation.json"
+    file.write_text(json.dumps({("control" if name == "retain" else name): value for name, value in summary().items()}))
+    client().log_artifact(version.run_id, str(file))
+    set_tag("earlier", number, "evaluation.json.sha256", sha256(file))
+    assert (
+        "the format of an earlier version of tverase"
+        in evidence(client(), resolve(client(), f"earlier:{number}")).problem
+    )
 
 
 @pytest.mark.parametrize(

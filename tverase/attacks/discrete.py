@@ -37,7 +37,7 @@ class Words:
 
     @classmethod
     def of(cls, name: str, *models: Model) -> Self:
-        """The words of the first of the models that has any, because a guard may hide them; `ConfigError` if none has."""
+        """The words of the first of the models that has any; `ConfigError` if none has."""
         model: Any = next((m for m in models if all(hasattr(m, part) for part in NEEDED)), None)
         if model is None:
             raise ConfigError(

@@ -17,7 +17,7 @@ Kind = Literal["object", "style", "person", "nsfw", "class", "topic"]
 KINDS: tuple[Kind, ...] = ("object", "style", "person", "nsfw", "class", "topic")
 Role = Literal["tune", "report"]
 LONGEST = 80  # characters of a slug and of a run's name
-# Of the retain set: its images are `retain` among those of the concepts, and its random numbers are `control`.
+# Names that the retain set takes: `retain` for its images in a file, `control` for its random numbers.
 RESERVED = ("retain", "control")
 FREE = "{}"  # the place of the free token in a template
 

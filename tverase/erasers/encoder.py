@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -51,7 +51,8 @@ class EditedEncoder:
 def encoder_of(model: Model) -> nn.Module:
     """The text encoder of a model that has exactly one; `ModelError` for others."""
     encoder = getattr(model, "text_encoder", None)
-    if not is_dataclass(model) or not isinstance(encoder, nn.Module):
+    owned = is_dataclass(model) and "text_encoder" in {field.name for field in fields(model)}
+    if not owned or not isinstance(encoder, nn.Module):
         raise ModelError(
             f"{type(model).__name__} has no text encoder that can be edited; expected a model with one text encoder, such as "
             "Stable Diffusion 1.x or 2.x; choose an eraser that edits the denoiser."

@@ -1,5 +1,6 @@
 """A model with something in front of its denoiser; all else is the model's own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +16,14 @@ from .base import Meter, Model
 
 
 @dataclass(frozen=True)
-class Wrapped:
+class Wrapped(ABC):
     """A `Model` by what it wraps; a subclass answers in `denoise`."""
 
     model: Model
+
+    @abstractmethod
+    def denoise(self, noised: Tensor, timesteps: Tensor, cond: Tensor) -> Tensor:
+        """The answer in place of the model's own."""
 
     def __getattr__(self, name: str) -> Any:
         """What else the model has, such as a tokenizer."""

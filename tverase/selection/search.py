@@ -23,7 +23,7 @@ class Search(Settings):
     images: PositiveInt = 8  # of each input, anew for each test
     retain_images: PositiveInt = 96  # for each group that could go
     tolerance: float = Field(default=0.02, ge=0, le=1)  # rise of the recovery over the whole edit's that is allowed
-    gain: float = Field(default=0.01, ge=0, le=1)  # retain accuracy has to rise by more: the best is partly luck
+    gain: float = Field(default=0.01, ge=0, le=1)  # retain accuracy has to rise by more: the best of several is luck
     removals: PositiveInt = 6  # at most
     tries: PositiveInt = 3  # groups whose recovery is tested for one removal, at most
 
