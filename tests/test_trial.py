@@ -18,11 +18,12 @@ from tverase.judges.by_label import ByLabel
 from tverase.judges.cnn import CnnJudge
 from tverase.models.base import Meter, in_turn
 from tverase.models.text2image import TextToImage
+from tverase.progress import Progress
 from tverase.retention import kept
 from tverase.rng import generator
 from tverase.sampling import Sampling, draw
 from tverase.strength.choose import StrengthChoice, choose
-from tverase.strength.curve import frontier
+from tverase.strength.curve import ToldTrial, frontier
 from tverase.strength.settings import ChooseStrength
 from tverase.trial import NAMES, Inputs, ModelTrial, tuning_prompts
 from tverase.vector import TaskVector
@@ -221,6 +222,20 @@ def test_findings_become_inputs_of_their_own(trial: ModelTrial, model: TextToIma
     assert len(torch.unique(torch.cat([attacked.inputs.cond[name] for name in names]), dim=0)) == 4
     assert len(attacked.recovery(1.0, names, 2)) == 4
     assert "attack" not in trial.inputs.names
+
+
+def test_an_attack_is_told_before_it_runs(trial: ModelTrial, model: TextToImage) -> None:
+    told = list[tuple[Progress, int]]()
+    context = replace(trial.context, tell=lambda progress: told.append((progress, model.meter.evaluations)))
+    attacks = (ConceptInversion(words=1, steps=1, batch=1),)
+    latents = {"bomb": model.start(2, generator(0, "tests/told"))}
+    mine = ToldTrial(context, trial.vector, trial.inputs, trial.retain_prompts, latents=latents, attacks=attacks)
+    before = model.meter.evaluations
+    mine.attack(1.5)
+    assert told == [
+        (Progress("confirming the strength", 0, 1, "alpha 1.5: attacks, then images of every input"), before)
+    ]
+    assert model.meter.evaluations > before
 
 
 def test_a_selection_has_images_of_its_own(trial: ModelTrial, model: TextToImage, drawn: list[torch.Tensor]) -> None:

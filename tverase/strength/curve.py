@@ -1,7 +1,7 @@
 """The strength of one vector on one model, and recovery and retain accuracy around it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,23 @@ from ..trial import Inputs, ModelTrial, tuning_prompts
 from ..vector import TaskVector
 from .choose import StrengthChoice, choose, worst_of
 from .settings import ChooseStrength
+
+
+@dataclass
+class ToldTrial(ModelTrial):
+    """The same trial, which tells where it is: a strength takes a minute or two."""
+
+    confirmed: int = 0
+    strengths: int = 1
+
+    def attack(self, alpha: float) -> list[str]:
+        """As the trial does."""
+        self.tell(f"alpha {alpha:g}: attacks, then images of every input")
+        return super().attack(alpha)
+
+    def tell(self, note: str) -> None:
+        """How many strengths are tested, and a word."""
+        self.context.tell(Progress("confirming the strength", self.confirmed, self.strengths, note))
 
 
 def choose_strength(
@@ -35,18 +52,19 @@ def choose_strength(
     """
     attacks = searching(settings.attacks, "choose_strength")
     retain_prompts = tuning_prompts(context, "choose_strength")
-    trial = ModelTrial(
+    trial = ToldTrial(
         context, vector, inputs.copy(), retain_prompts, latents=latents, attacks=attacks, attacked=settings.attacked
     )
     names, kept = inputs.names, Checkpoint(checkpoint, context.model.meter)
+    trial.strengths = len(settings.shares)
     choice = StrengthChoice()
     for choice in choose(trial, names["tune"], names.get("validate", []), settings, teacher, kept):
         if choice.tested:
             last = choice.tested[-1]
             worst, hits, images = worst_of(last.counts)
             word = "safe" if last.safe else "unsafe"
-            note = f"alpha {last.alpha:g} is {word}: worst {worst}, {hits} of {images} images"
-            context.tell(Progress("confirming the strength", len(choice.tested), len(settings.shares), note))
+            trial.confirmed = len(choice.tested)
+            trial.tell(f"alpha {last.alpha:g} is {word}: worst {worst}, {hits} of {images} images")
         yield choice
     yield frontier(trial, choice, settings)
 
