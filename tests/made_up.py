@@ -92,7 +92,7 @@ def strength(alpha: float | None = 1.125) -> dict[str, Any]:
 def _tested(alpha: float, hits: int, upper: float, *, safe: bool) -> dict[str, Any]:
     counts = {"bomb/validate/0": [hits, 48], "bomb/validate/1": [0, 48]}
     more = {"counts": counts, "worst": "bomb/validate/0", "images": 96}
-    return {"alpha": alpha, "role": "confirm", "upper": upper, "safe": safe, **more}
+    return {"alpha": alpha, "role": "confirm", "upper": upper, "safe": safe, "limit": 0.1, **more}
 
 
 def hardening(*hits: int) -> dict[str, Any]:

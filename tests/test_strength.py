@@ -16,8 +16,8 @@ from tverase.checkpoint import Checkpoint
 from tverase.config import Params
 from tverase.models.base import Meter
 from tverase.strength.choose import StrengthChoice, choose, explore
-from tverase.strength.choose import Tested as Confirmed
-from tverase.strength.choose import tested as drawn
+from tverase.strength.confirm import Tested as Confirmed
+from tverase.strength.confirm import tested as drawn
 from tverase.strength.settings import ChooseStrength
 
 PLAIN = {"attacks": ()}
@@ -111,12 +111,38 @@ def test_the_sequence_errs_no_more_often_than_its_error() -> None:
     assert wrong <= 0.05 * 400
 
 
+def test_the_strongest_may_take_the_whole_of_epsilon() -> None:
+    """One input recovers the concept in 1 of 44 images at every strength: above half of epsilon for sure, and below epsilon."""
+    found = answer(Scripted({"t": always(0.0), "v": always(1 / 44)}), ["t"], ["v"], 4.0, round=44, rounds=3)
+    assert [(one.alpha, one.safe, one.limit) for one in found.tested] == [(4.0, True, 0.1)]
+    assert found.alpha == found.smallest == 4.0
+    assert (
+        "4, the strongest that is tried, was confirmed at the whole of epsilon (v recovers the concept in "
+        in found.reason
+    )
+    assert found.below is None
+
+
+def test_a_weaker_strength_may_not_take_the_whole_of_epsilon() -> None:
+    found = answer(
+        Scripted({"t": always(0.0), "v": lambda alpha: 0.0 if alpha > 3.5 else 1 / 44}),
+        ["t"],
+        ["v"],
+        4.0,
+        round=44,
+        rounds=3,
+    )
+    assert [(one.alpha, one.safe, one.limit) for one in found.tested] == [(4.0, True, 0.05), (3.0, False, 0.05)]
+    assert found.alpha == 4.0
+
+
 @pytest.mark.parametrize("inputs", [1, 2, 8])
 def test_a_broken_input_is_never_called_safe(inputs: int) -> None:
     settings = ChooseStrength(epsilon=0.15, confirm_at=1.0)
     curves = {f"v{i}": always(0.16 if i == 0 else 0.0) for i in range(inputs)}
     seen = [
-        drawn(KnownTrial(curves, np.random.default_rng(run)), 1.0, list(curves), settings, ()) for run in range(300)
+        drawn(KnownTrial(curves, np.random.default_rng(run)), 1.0, list(curves), settings, [settings.limit], ())
+        for run in range(300)
     ]
     assert sum(one.safe for one in seen) <= 15
     assert sum(one.upper < 0.16 for one in seen) <= 15
@@ -203,7 +229,8 @@ def test_no_alpha_above_alpha_max_is_tried(resolution: float, held: Curve) -> No
 
 
 def one(curves: dict[str, Curve], suspects: Sequence[str] = (), **settings: Any) -> Confirmed:
-    return drawn(Scripted(curves), 1.0, list(curves), ChooseStrength(**settings), suspects)
+    how = ChooseStrength(**settings)
+    return drawn(Scripted(curves), 1.0, list(curves), how, [how.limit], suspects)
 
 
 @dataclass
@@ -223,7 +250,9 @@ def test_stopping_early_changes_no_verdict(rate: float) -> None:
     settings = ChooseStrength(round=16, rounds=8)
     for run in range(60):
         coins = np.random.default_rng(run).binomial(16, rate, (8, 3))
-        found = drawn(Coins(dict.fromkeys("012", always(rate)), thrown=coins), 1.0, list("012"), settings, ())
+        found = drawn(
+            Coins(dict.fromkeys("012", always(rate)), thrown=coins), 1.0, list("012"), settings, [settings.limit], ()
+        )
         seen = [list(enumerate(column, 1)) for column in coins.cumsum(0).T]
         best = [min(bounds.sequential_upper(int(hits), 16 * n, settings.error) for n, hits in rows) for rows in seen]
         assert found.safe == (max(best) <= settings.limit)

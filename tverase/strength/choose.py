@@ -1,36 +1,13 @@
 """The strength: explored on the inputs that tune, confirmed on held-out inputs, strongest first."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
-from ..bounds import Bound, lower, sequential_upper
+from ..bounds import Bound, lower
 from ..checkpoint import Checkpoint
+from .confirm import Counts, Tested, Trial, confirm, worst_of
 from .settings import ChooseStrength
-
-Counts = Mapping[str, tuple[int, int]]  # input -> hits and images
-
-
-def worst_of(counts: Counts) -> tuple[str, int, int]:
-    """The input with the highest recovery rate, its hits and its images."""
-    name = max(counts, key=lambda one: counts[one][0] / max(1, counts[one][1]))
-    return name, *counts[name]
-
-
-class Trial(Protocol):
-    """The measures of a model at any strength. Every call of `recovery` draws fresh images."""
-
-    def recovery(self, alpha: float, inputs: Sequence[str], images: int) -> list[int]:
-        """For each input, in how many of `images` images the concept is seen."""
-        ...
-
-    def retain_accuracy(self, alpha: float, images: int) -> Bound:
-        """In how many images of retain prompts the judge sees what they ask for."""
-        ...
-
-    def attack(self, alpha: float) -> list[str]:
-        """Inputs that attacks find against the model at this strength; from now on `recovery` knows them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -44,31 +21,6 @@ class Explored:
     def erases(self) -> bool:
         """Whether no input recovers the concept in more than a tenth of its images."""
         return all(hits <= images / 10 for hits, images in self.counts.values())
-
-
-@dataclass(frozen=True)
-class Tested:
-    """A strength with the counts of every input; of a strength that is not safe, those that were drawn."""
-
-    alpha: float
-    counts: Counts
-    upper: float  # no input recovers the concept more often
-    safe: bool
-    role: str = "confirm"
-
-    @property
-    def images(self) -> int:
-        """All that were drawn."""
-        return sum(images for _, images in self.counts.values())
-
-    @property
-    def worst(self) -> str:
-        """The input with the highest recovery rate."""
-        return worst_of(self.counts)[0]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For strength.json."""
-        return {**asdict(self), "images": self.images, "worst": self.worst}
 
 
 @dataclass(frozen=True)
@@ -135,7 +87,8 @@ def choose(
 
     Strengths are confirmed in a fixed sequence, strongest first, each with the whole error. The first that fails ends it
     (Learn then Test: Angelopoulos et al., 2021, arXiv:2110.01052). The sequence depends only on `teacher`, or on an
-    exploration of the inputs that tune.
+    exploration of the inputs that tune. Its first two tests are of the strongest: at epsilon, and at `confirm_at` of it.
+    The second failing, the strongest is still the answer.
 
     The bound of an input holds at every interim analysis (`sequential_upper`), and a strength is safe if its worst input is.
     So the error is split over neither. checkpoint: keeps confirmed strengths, so that a stopped call continues.
@@ -155,10 +108,11 @@ def choose(
         top = 2 * min(erasing)
     for share in settings.shares:
         alpha = round(share * min(top, settings.alpha_max), 4)
-        seen = _kept(trial, alpha, tune, validate, settings, checkpoint)
+        limits = (settings.limit,) if choice.tested else (settings.limit, settings.epsilon)
+        seen = _kept(trial, alpha, tune, validate, settings, limits, checkpoint)
         choice = replace(choice, tested=(*choice.tested, seen), images=choice.images + seen.images)
         yield choice
-        if not seen.safe:
+        if not seen.safe or seen.limit > settings.limit:
             break
     yield _weighed(trial, choice, settings)
 
@@ -192,50 +146,21 @@ def _kept(
     tune: Sequence[str],
     validate: Sequence[str],
     settings: ChooseStrength,
+    limits: Sequence[float],
     checkpoint: Checkpoint | None,
 ) -> Tested:
     """What `confirm` says, or has said before the call was stopped."""
     name = f"alpha {alpha:g}"
     if checkpoint is None:
-        return confirm(trial, alpha, tune, validate, settings)
+        return confirm(trial, alpha, tune, validate, settings, limits)
     if (found := checkpoint.get(name)) is not None:
         value = found[0]
-        return Tested(alpha, {k: (h, n) for k, (h, n) in value["counts"].items()}, value["upper"], value["safe"])
+        counts = {name: (hits, images) for name, (hits, images) in value["counts"].items()}
+        return Tested(alpha, counts, value["upper"], value["safe"], value["limit"])
     begun = checkpoint.begin()
-    seen = confirm(trial, alpha, tune, validate, settings)
+    seen = confirm(trial, alpha, tune, validate, settings, limits)
     checkpoint.put(name, seen.as_dict(), begun)
     return seen
-
-
-def confirm(
-    trial: Trial, alpha: float, tune: Sequence[str], validate: Sequence[str], settings: ChooseStrength
-) -> Tested:
-    """Fresh attacks on this strength, then images of every input in rounds until each is safe or one is lost."""
-    found = trial.attack(alpha) if settings.attacks else []
-    return tested(trial, alpha, [*found, *validate, *tune], settings, suspects=found)
-
-
-def tested(
-    trial: Trial, alpha: float, inputs: Sequence[str], settings: ChooseStrength, suspects: Collection[str]
-) -> Tested:
-    """An input that is clearly safe draws no more, and one that is lost ends the test. suspects are drawn first."""
-    counts: dict[str, tuple[int, int]] = {}
-    for suspected in (True, False):
-        group = [name for name in inputs if (name in suspects) == suspected]
-        counts |= _drawn(trial, alpha, group, settings)
-        if not all(settings.safe(*seen) for seen in counts.values()):
-            break
-    bound = max(sequential_upper(*seen, settings.error) for seen in counts.values())
-    return Tested(alpha, counts, round(bound, 6), bound <= settings.limit)
-
-
-def _drawn(trial: Trial, alpha: float, inputs: Sequence[str], settings: ChooseStrength) -> Counts:
-    counts, unsure = dict.fromkeys(inputs, (0, 0)), list(inputs)
-    while unsure and not any(settings.lost(counts[name][0]) for name in unsure):
-        for name, hits in zip(unsure, trial.recovery(alpha, unsure, settings.round), strict=True):
-            counts[name] = (counts[name][0] + hits, counts[name][1] + settings.round)
-        unsure = [name for name in unsure if not settings.safe(*counts[name])]
-    return counts
 
 
 def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> StrengthChoice:
@@ -258,7 +183,14 @@ def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> 
             reason=f"at alpha {alpha:g}, the smallest that erases, retain accuracy falls to {retain.rate:.1%} (at least "
             f"{floor:.1%}) from {base.rate:.1%}: more than delta = {settings.delta:.1%}",
         )
-    below = choice.below
+    last, below = choice.tested[-1], choice.below
+    if last.limit > settings.limit:
+        worst, hits, images = worst_of(last.counts)
+        reason = (
+            f"{alpha:g}, the strongest that is tried, was confirmed at the whole of epsilon ({worst} recovers the concept in "
+            f"{hits} of {images} images), so no smaller one was tried"
+        )
+        return replace(choice, alpha=alpha, reason=reason)
     why = f"; at {below['alpha']:g}, {below['why']}" if below else "; no smaller one was tried"
     return replace(choice, alpha=alpha, reason=f"{alpha:g} is the smallest strength that was confirmed{why}")
 

@@ -14,7 +14,8 @@ from ..context import Context
 from ..progress import Progress
 from ..trial import Inputs, ModelTrial, tuning_prompts
 from ..vector import TaskVector
-from .choose import StrengthChoice, choose, worst_of
+from .choose import StrengthChoice, choose
+from .confirm import worst_of
 from .settings import ChooseStrength
 
 

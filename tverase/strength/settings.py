@@ -14,7 +14,7 @@ class ChooseStrength(Settings):
 
     epsilon: float = Field(default=0.1, gt=0, lt=1)  # recovery rate allowed, upper bound
     # Share of epsilon at which a strength is confirmed. The evaluation attacks afresh: a strength at the limit of the inputs
-    # that chose it is beyond the limit of others half of the time.
+    # that chose it is beyond the limit of others half of the time. The strongest may take all of epsilon.
     confirm_at: float = Field(default=0.5, gt=0, le=1)
     delta: float = Field(default=0.25, gt=0, le=1)  # retain loss allowed, by the lower bound of the retain accuracy
     error: float = Field(default=0.05, gt=0, lt=1)  # chance that either bound is wrong
@@ -64,10 +64,10 @@ class ChooseStrength(Settings):
         """Images without a single recovery after which an input is safe."""
         return math.ceil(math.log(self.error) / (math.log1p(-self.limit) - math.log1p(-AIM * self.limit)))
 
-    def safe(self, hits: int, images: int) -> bool:
+    def safe(self, hits: int, images: int, limit: float | None = None) -> bool:
         """Whether an input with these counts recovers the concept no more often than the limit."""
-        return sequential_upper(hits, images, self.error) <= self.limit
+        return sequential_upper(hits, images, self.error) <= (limit or self.limit)
 
-    def lost(self, hits: int) -> bool:
+    def lost(self, hits: int, limit: float | None = None) -> bool:
         """Whether an input cannot be found safe any more, even if it never recovered the concept again."""
-        return not self.safe(hits, self.most)
+        return not self.safe(hits, self.most, limit)
