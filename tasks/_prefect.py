@@ -97,13 +97,12 @@ def run_step(
     inputs = [states[maker.name] for maker in makers(step, params) if maker.name in states]
     state = run(step_name=step.name, run_name=step.home(params), key=key, inputs=inputs, return_state=True)
     if state.name == "TimedOut":
+        limit = f"runtime.step_hours={params.runtime.step_hours:g}"
         raise TveraseError(
-            f"{step.name} takes longer than runtime.step_hours={params.runtime.step_hours:g}; set a larger one and run again, "
-            "what is finished is kept."
+            f"{step.name} takes longer than {limit}; set a larger one and run again, what is finished is kept."
         )
-    record = Record(**json.loads(state.result()))
-    states[step.name] = state
-    return Record(**{**asdict(record), "reused": believable or record.reused})
+    states[step.name], said = state, json.loads(state.result())
+    return Record(**{**said, "reused": believable or said["reused"]})
 
 
 def run_steps(
