@@ -1,6 +1,7 @@
 """A bench in a folder: a model that leaks the concept whatever it is asked, a blank one, a judge of brightness, odd attacks."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,9 @@ def _lit(found: dict[str, Tensor], light: float) -> dict[str, Tensor]:
 
 
 def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Work in the folder, with its modules on the path."""
+    """Work in the folder, with its modules on the path and none of the same name from another folder."""
+    for name in ("light_of_tests", "odd_of_tests"):
+        patch.delitem(sys.modules, name, raising=False)
     patch.chdir(folder)
     patch.syspath_prepend(str(folder))
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
