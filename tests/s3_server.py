@@ -46,14 +46,18 @@ def seaweed(folder: Path, port: int = 0, *options: str) -> Iterator[int]:
         *(options or ("-master.volumeSizeLimitMB=64",)),
     ]  # fmt: skip
     with running(words, folder, port, "/healthz"):
-        wait_for(lambda: _bucket(port))  # it comes a moment after the server
+        wait_for(lambda: _serves(port))  # a moment after the server itself
         yield port
 
 
-def _bucket(port: int) -> bool:
+def _serves(port: int) -> bool:
+    """Whether the bucket is there, and what it held before a restart can be read: volumes come back one by one."""
     keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys)
     try:
-        boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys).head_bucket(Bucket=BUCKET)
+        client.head_bucket(Bucket=BUCKET)
+        for found in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+            client.get_object(Bucket=BUCKET, Key=found["Key"], Range="bytes=0-0")
     except ClientError:
         return False
     return True
