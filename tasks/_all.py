@@ -18,6 +18,8 @@ from . import (
     prepare_data,
     pretrain,
     pretrain_digits,
+    pretrain_flow,
+    pretrain_untaught,
     report,
     select,
 )
@@ -39,6 +41,8 @@ STEPS: tuple[Step, ...] = (
     evaluate.STEP,
     report.STEP,
 )
+# With the embedded models that no run makes.
+ALL: tuple[Step, ...] = (*STEPS, pretrain_flow.STEP, pretrain_untaught.STEP)
 # The steps that make a model of ours, by its folder: a run has those of its own model.
 MAKERS: dict[Path, tuple[str, ...]] = {MODEL: ("prepare_data", "pretrain"), DIGITS: ("pretrain_digits",)}
 MAKE_THE_MODEL = tuple(name for names in MAKERS.values() for name in names)

@@ -1,4 +1,4 @@
-"""How DVC runs a step: `python -m tasks.<step> [--params FILE] [--out FOLDER] [KEY=VALUE ...]`, without Prefect."""
+"""How DVC runs a step: `python -m tasks STEP [--params FILE] [--out FOLDER] [KEY=VALUE ...]`, without Prefect."""
 
 import argparse
 import ctypes
@@ -13,6 +13,8 @@ from tverase.models.folder import refuse_own_output
 from tverase.progress import Tell
 from tverase.registry import built
 
+from ._all import ALL, STEPS, require_steps, require_unmixed
+from ._infeasible import conclude
 from ._locks import locked
 from ._quiet import plainly, quiet
 from ._record import Record
@@ -21,13 +23,13 @@ from ._step import Step
 MOST_THREADS = 1024
 
 
-def main(step: Step) -> None:
-    """Run `step` once and leave with its exit code; a mistake of the user's is one sentence on stderr."""
+def main() -> None:
+    """Run the step that is named once and leave with its exit code; a mistake of the user's is one sentence on stderr."""
     quiet()
     with plainly():
-        from ._all import require_unmixed
-
         given = arguments(sys.argv[1:])
+        require_steps([given.step], ALL)
+        step = next(step for step in ALL if step.name == given.step)
         params = Params.load(given.params, given.overrides)
         if given.out not in (None, params.out):
             raise ConfigError(
@@ -36,7 +38,7 @@ def main(step: Step) -> None:
             )
         require_possible(params)
         set_threads(params)
-        with locked(step.lock_path(params), f"python -m tasks.{step.name}"), show(step.name) as tell:
+        with locked(step.lock_path(params), f"python -m tasks {step.name}"), show(step.name) as tell:
             require_unmixed(step, params)
             record = _executed(step, params, tell)
     word = "unchanged" if record.reused else f"done in {record.seconds:.0f} s"
@@ -44,13 +46,19 @@ def main(step: Step) -> None:
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
-    """The file of parameters, the folder that DVC expects the outputs in, and the overrides."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.<step>", exit_on_error=False)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    """The step, the file of parameters, the folder that DVC expects the outputs in, and the overrides."""
+    names = ", ".join(step.name for step in ALL)
+    parser = argparse.ArgumentParser(
+        "python -m tasks", description="Run one step without Prefect.", exit_on_error=False
+    )
+    parser.add_argument("step", metavar="STEP", help=f"one of {names}")
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="the parameters (default: params.yaml)"
+    )
+    parser.add_argument("--out", type=Path, help="the folder that DVC expects the outputs in; another one is an error")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="a parameter, as in seed=1")
     try:
-        return parser.parse_args(given)
+        return parser.parse_intermixed_args(given)
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error}; write --params params/digits.yaml and KEY=VALUE.") from None
 
@@ -60,9 +68,6 @@ def _executed(step: Step, params: Params, tell: Tell) -> Record:
     try:
         return step.execute(params, tell)
     except Infeasible:
-        from ._all import STEPS
-        from ._infeasible import conclude
-
         records = {one.name: last for one in STEPS if one.shipped is None and (last := one.last(params)) is not None}
         conclude(params, records)
         raise

@@ -76,7 +76,7 @@ def _stage(step: Step, params: Params, content: Mapping[str, Any], path: Path, r
     named = "" if path == MAIN else f" --params {path.as_posix()}"
     # So that a step can refuse concepts whose outputs DVC would look for elsewhere.
     place = "" if step.shipped else f" --out '{_out(params)}'"
-    stage: dict[str, Any] = {"cmd": f"python -m {step.module}{named}{place}", "deps": sorted(set(code)) + inputs}
+    stage: dict[str, Any] = {"cmd": f"python -m tasks {step.name}{named}{place}", "deps": sorted(set(code)) + inputs}
     named_model = ["model"] if absent and "model" in step.inputs(params) else []
     presets = [] if step.shipped else ["recipe", "effort"]  # they decide what the sections leave out
     if sections := [name for name in (*named_model, *presets, *step.sections) if _given(name, content)]:

@@ -1,6 +1,5 @@
 """What a step is: its key, its verified reuse, its output that is whole or absent. Both callers come through here."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,10 +52,8 @@ class Step:
 
     @property
     def module(self) -> str:
-        """The module of `run`, by its own name where it is the one that was started (`python -m tasks.finetune`)."""
-        name = self.run.__module__
-        spec = sys.modules["__main__"].__spec__ if name == "__main__" else None
-        return spec.name if spec is not None else name
+        """The module of `run`."""
+        return self.run.__module__
 
     def record_path(self, params: "Params") -> Path:
         """Where the record of these parameters' outputs is: beside them, so that it travels with them."""

@@ -49,8 +49,3 @@ STEP = Step(
         *(() if params.eraser is None else spec_modules("eraser", params.eraser)),
     ),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

@@ -50,8 +50,3 @@ STEP = Step(
     run=run,
     plugins=lambda params: (*run_plugins(params), *attack_modules(params.choose_strength.attacks)),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

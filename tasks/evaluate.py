@@ -41,8 +41,3 @@ STEP = Step(
     run=run,
     plugins=lambda params: (*run_plugins(params), *attack_modules(plain(params.evaluate.attacks).values())),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

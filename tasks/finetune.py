@@ -31,8 +31,3 @@ STEP = Step(
     run=run,
     plugins=model_plugins,
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

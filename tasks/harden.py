@@ -42,8 +42,3 @@ STEP = Step(
     run=run,
     plugins=lambda params: (*run_plugins(params), *attack_modules(params.harden.attacks)),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

@@ -38,8 +38,3 @@ STEP = Step(
     run=run,
     plugins=run_plugins,
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

@@ -16,19 +16,14 @@ def run(job: Job) -> None:
     job.tell(Progress("rasterising the emoji", 0, 1))
     folder = job.outputs["sprites"]
     folder.mkdir()
-    build_sprites(vocabulary(), Path("work/npm"), folder, job.params.prepare_data.others)
+    build_sprites(vocabulary(), Path("work/npm"), folder)
 
 
 STEP = Step(
     name="prepare_data",
-    sections=("prepare_data",),
+    sections=(),
     inputs=lambda _: {"vocabulary": Path("tverase/world/vocabulary.yaml")},
     outputs=lambda _: {"sprites": DATA},
     run=run,
     shipped=Path("records/prepare_data.json"),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

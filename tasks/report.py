@@ -117,8 +117,3 @@ STEP = Step(
     },
     run=run,
 )
-
-if __name__ == "__main__":
-    from ._main import main
-
-    main(STEP)

@@ -70,7 +70,6 @@ def test_the_repositorys_own_file_is_valid() -> None:
         ({"finetune": {"steps": True}}, ["finetune.steps: expected a number, not true or false (got True)"]),
         ({"choose_strength": {"attacked": [True]}}, ["choose_strength.attacked: expected a number", "got [True]"]),
         ({"choose_strength": {"epsilon": 1.5}}, ["choose_strength.epsilon", "less than 1"]),
-        ({"pretrain_digits": {"d": 1}}, ["pretrain_digits.d", "greater than or equal to 2", "got 1"]),
         ({"choose_strength": {"resolution": 9}}, ["resolution 9.0 is larger than alpha_max 8.0"]),
         ({"harden": {"taught": [1, 0.5]}}, ["taught is from 1 to 0.5; the smaller share comes first"]),
         (

@@ -154,7 +154,6 @@ STALE: dict[
     ),
     "evaluate": ({"evaluate": {"retain_images": 9}}, ["evaluate"]),
     "finetune": ({"finetune": {"lr": 2e-3}}, ["finetune"]),
-    "pretrain_digits": ({"pretrain_digits": {"steps": 1}}, []),  # only the model itself counts
 }
 
 
@@ -210,10 +209,10 @@ def test_a_step_takes_a_file_of_parameters() -> None:
         (["seed=1"], "params.yaml"),
         (["--params", "params/digits.yaml", "seed=1"], "params/digits.yaml"),
     ):
-        given = arguments(words)
-        assert (given.params, given.out, given.overrides) == (Path(file), None, ["seed=1"])
+        given = arguments(["finetune", *words])
+        assert (given.step, given.params, given.out, given.overrides) == ("finetune", Path(file), None, ["seed=1"])
     with pytest.raises(ConfigError, match="--params: expected one argument"):
-        arguments(["--params"])
+        arguments(["finetune", "--params"])
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -58,7 +58,7 @@ def test_choosing_the_strength_names_the_images_and_shares_of_the_settings() -> 
     for given, needed, most, allowed in rows:
         settings = Params.parse({} if given == "nothing" else yaml.safe_load(given.strip("`"))).choose_strength
         assert (settings.needed, settings.most) == (int(needed), int(most))
-        assert settings.lost(1 if allowed == "none" else 2)
-        assert not settings.lost(0 if allowed == "none" else 1)
+        assert settings.lost(1 if allowed == "none" else 2, settings.limit)
+        assert not settings.lost(0 if allowed == "none" else 1, settings.limit)
     shares = ", ".join(f"{100 * share:g}%" for share in Params().choose_strength.shares)
     assert shares.replace("%, 50%", "% and 50%") + " of the teacher strength" in text

@@ -32,7 +32,8 @@ ATTACK = {"kind": "concept-inversion", "words": 2, "steps": 1, "batch": 1}
 SETTINGS = Harden(
     max_rounds=3,
     clean_rounds=1,
-    steps=12,
+    steps=3,
+    warm_up=1,
     batch=8,
     lr=1e-3,
     inputs=6,
@@ -104,7 +105,7 @@ def hardened(context: Context, vector: TaskVector, data: ForgetRetain, **changes
 
 def test_it_erases_as_the_edit_does_and_harms_less(context: Context, vector: TaskVector, data: ForgetRetain) -> None:
     model, plain = context.model, edited(context.model, vector)
-    (only,) = hardened(context, vector, data, steps=30)
+    (only,) = hardened(context, vector, data, steps=20)
     better, cond = edited(model, only.vector), repeated(data.forget_cond[:1], 8)
     assert apart(plain, better, data.forget_latents["bomb"], cond) < 0.8 * apart(
         plain, model, data.forget_latents["bomb"], cond
@@ -119,7 +120,7 @@ def test_what_is_taught_at_a_share_of_the_change_erases_better_there(
 ) -> None:
     plain, cond, left = edited(context.model, vector), repeated(data.forget_cond[:1], 8), []
     for taught in ((1.0, 1.0), (0.5, 1.0), (0.5, 0.5)):
-        (only,) = hardened(context, vector, data, steps=25, taught=taught)
+        (only,) = hardened(context, vector, data, steps=20, taught=taught)
         left.append(apart(plain, edited(context.model, 0.5 * only.vector), data.forget_latents["bomb"], cond))
     assert left[0] > left[1] > left[2]
 
@@ -131,7 +132,7 @@ def test_a_larger_weight_of_the_forget_set_erases_more(
     moved = [
         apart(
             plain,
-            edited(context.model, hardened(context, vector, data, forget_weight=weight)[-1].vector),
+            edited(context.model, hardened(context, vector, data, steps=12, forget_weight=weight)[-1].vector),
             data.forget_latents["bomb"],
             cond,
         )

@@ -71,7 +71,7 @@ def test_a_stage_says_what_its_step_does(stages: dict[str, Any], params: Params,
         stage = stages[step.name]
         named = "" if path == MAIN else f" --params {path}"
         place = "" if step.shipped else f" --out '{params.out}'"
-        assert stage["cmd"] == f"python -m tasks.{step.name}{named}{place}"
+        assert stage["cmd"] == f"python -m tasks {step.name}{named}{place}"
         deps = paths(stage["deps"])
         assert {str(found) for found in step.inputs(params).values()} <= deps
         if step.shipped is None:

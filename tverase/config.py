@@ -29,8 +29,6 @@ from .inversion.diverse import Invert
 from .monitoring.settings import Monitor
 from .policy import Review, require_alias
 from .presets import filled
-from .pretrain.digits import PretrainDigits
-from .pretrain.emoji import Pretrain
 from .registry import built
 from .sampling import Sampling
 from .selection.choose import Select
@@ -46,12 +44,6 @@ class Runtime(Settings):
     device: str = "cpu"  # cpu | cuda | cuda:1 | mps
     keep: NonNegativeInt = 3  # earlier results of each step that come back without computing; 0 keeps none
     step_hours: PositiveFloat = 24  # a step of the Prefect flow that takes longer fails; finished work is kept
-
-
-class PrepareData(Settings):
-    """How the sprites are made."""
-
-    others: PositiveInt = 128  # nameless objects of each style, for the judges' "none"
 
 
 class MakeImages(Settings):
@@ -100,9 +92,6 @@ class Params(Settings):
     # Another method than the task vector: a kind of `tverase list erasers` and its settings; `finetune` does nothing then.
     eraser: dict[str, Any] | str | None = None
     sampling: Sampling = Sampling()
-    prepare_data: PrepareData = PrepareData()
-    pretrain: Pretrain = Pretrain()
-    pretrain_digits: PretrainDigits = PretrainDigits()
     make_images: MakeImages = MakeImages()
     finetune: FineTune = FineTune()
     build_vector: BuildVector = BuildVector()

@@ -23,16 +23,16 @@ class Settings(BaseModel):
         wrong: list[InitErrorDetails] = [
             {"type": NO_NUMBER, "loc": (key,), "input": given[key]}
             for key, value in values.items()
-            if _counted(given.get(key), value)
+            if _became_a_number(given.get(key), value)
         ]
         if wrong:
             raise ValidationError.from_exception_data(cls.__name__, wrong)
         return made
 
 
-def _counted(given: Any, made: Any) -> bool:
+def _became_a_number(given: Any, made: Any) -> bool:
     """Whether a truth value has become a number, in a list as well."""
     if isinstance(given, bool):
         return not isinstance(made, bool) and isinstance(made, int | float)
     lists = isinstance(given, list | tuple) and isinstance(made, list | tuple) and len(given) == len(made)
-    return lists and any(_counted(*pair) for pair in zip(given, made, strict=True))
+    return lists and any(_became_a_number(*pair) for pair in zip(given, made, strict=True))

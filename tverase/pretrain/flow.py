@@ -173,7 +173,7 @@ def card(settings: PretrainFlow) -> str:
     """The model card: what it was trained on."""
     return (
         "---\nlicense: apache-2.0\n---\n# emoji-flow\n\nA transformer with flow matching (the layout of Stable Diffusion 3, one text "
-        "encoder), 32 pixels, made by `python -m tasks.pretrain_flow`.\nIt draws these objects in the five styles of the "
+        "encoder), 32 pixels, made by `python -m tasks pretrain_flow`.\nIt draws these objects in the five styles of the "
         f"embedded world: {', '.join(settings.objects)}.\n"
     )
 

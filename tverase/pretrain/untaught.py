@@ -88,6 +88,6 @@ def card(settings: PretrainUntaught) -> str:
     """The model card: what it was not trained on."""
     return (
         "---\nlicense: apache-2.0\n---\n# emoji-untaught\n\nThe negative control of attacks on models/emoji-sd, made by "
-        "`python -m tasks.pretrain_untaught`.\nIts text encoder and its UNet never saw an image or a caption of these objects: "
+        "`python -m tasks pretrain_untaught`.\nIts text encoder and its UNet never saw an image or a caption of these objects: "
         f"{', '.join(settings.without)}.\nAutoencoder and tokenizer are those of models/emoji-sd.\n"
     )

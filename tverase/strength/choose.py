@@ -1,7 +1,8 @@
 """The strength: explored on the inputs that tune, confirmed on held-out inputs, strongest first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ..bounds import Bound, lower
@@ -109,7 +110,7 @@ def choose(
     for share in settings.shares:
         alpha = round(share * min(top, settings.alpha_max), 4)
         limits = (settings.limit,) if choice.tested else (settings.limit, settings.epsilon)
-        seen = _kept(trial, alpha, tune, validate, settings, limits, checkpoint)
+        seen = _kept(alpha, partial(confirm, trial, alpha, tune, validate, settings, limits), checkpoint)
         choice = replace(choice, tested=(*choice.tested, seen), images=choice.images + seen.images)
         yield choice
         if not seen.safe or seen.limit > settings.limit:
@@ -140,25 +141,17 @@ def explore(trial: Trial, inputs: Sequence[str], settings: ChooseStrength) -> It
         low, high = (low, middle) if look.erases else (middle, high)
 
 
-def _kept(
-    trial: Trial,
-    alpha: float,
-    tune: Sequence[str],
-    validate: Sequence[str],
-    settings: ChooseStrength,
-    limits: Sequence[float],
-    checkpoint: Checkpoint | None,
-) -> Tested:
-    """What `confirm` says, or has said before the call was stopped."""
+def _kept(alpha: float, test: Callable[[], Tested], checkpoint: Checkpoint | None) -> Tested:
+    """What `test` says, or has said before the call was stopped."""
     name = f"alpha {alpha:g}"
     if checkpoint is None:
-        return confirm(trial, alpha, tune, validate, settings, limits)
+        return test()
     if (found := checkpoint.get(name)) is not None:
         value = found[0]
         counts = {name: (hits, images) for name, (hits, images) in value["counts"].items()}
         return Tested(alpha, counts, value["upper"], value["safe"], value["limit"])
     begun = checkpoint.begin()
-    seen = confirm(trial, alpha, tune, validate, settings, limits)
+    seen = test()
     checkpoint.put(name, seen.as_dict(), begun)
     return seen
 

@@ -64,10 +64,10 @@ class ChooseStrength(Settings):
         """Images without a single recovery after which an input is safe."""
         return math.ceil(math.log(self.error) / (math.log1p(-self.limit) - math.log1p(-AIM * self.limit)))
 
-    def safe(self, hits: int, images: int, limit: float | None = None) -> bool:
-        """Whether an input with these counts recovers the concept no more often than the limit."""
-        return sequential_upper(hits, images, self.error) <= (limit or self.limit)
+    def safe(self, hits: int, images: int, limit: float) -> bool:
+        """Whether an input with these counts recovers the concept no more often than `limit`."""
+        return sequential_upper(hits, images, self.error) <= limit
 
-    def lost(self, hits: int, limit: float | None = None) -> bool:
+    def lost(self, hits: int, limit: float) -> bool:
         """Whether an input cannot be found safe any more, even if it never recovered the concept again."""
         return not self.safe(hits, self.most, limit)

@@ -36,7 +36,7 @@ def load_sprites(folder: Path) -> Sprites:
     """Read what `build_sprites` wrote, and check every sheet against the index."""
     index_path = folder / "index.json"
     if not index_path.exists():
-        raise DataError(f"{index_path} is missing; run `python -m tasks.prepare_data` to make it.")
+        raise DataError(f"{index_path} is missing; run `python -m tasks prepare_data` to make it.")
     try:
         index = json.loads(index_path.read_text(encoding="utf-8"))
         _ = index["styles"], index["objects"], index["others"], index["sha256"]
