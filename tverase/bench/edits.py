@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from ..errors import NumericalError
+from ..errors import ConfigError, NumericalError
 from ..models.base import Meter
 from ..registry import built
 from ..vector import TaskVector
 from .case import Case
 from .material import prepared
-from .ours import erase
+from .ours import erase, harden
 from .rows import TAU, Row
 from .tuned import strengths
 
@@ -23,6 +23,12 @@ def make(case: Case, row: Row, material: Path, folder: Path) -> dict[str, Any]:
         vector.save(folder / TAU)
         return {**facts, "guard": False, "evaluations": meter.evaluations}
     by = built("eraser", row.eraser or "").run(data.material(case, meter))
+    about: dict[str, Any] = {}
+    if row.hardened:
+        if not isinstance(by, TaskVector):
+            raise ConfigError(f"{row.name}: a guard has no vector to harden; leave `hardened` out.")
+        hard = harden(context, by, data, case.budget.ours.get("harden", {}))
+        by, about = hard.vector, {"rounds": len(hard.rounds), "teacher": hard.teacher}
     made = meter.evaluations
     if isinstance(by, TaskVector):
         if not all(bool(change.isfinite().all()) for change in by.delta.values()):
@@ -37,4 +43,5 @@ def make(case: Case, row: Row, material: Path, folder: Path) -> dict[str, Any]:
         "guard": not isinstance(by, TaskVector),
         "evaluations": made,
         "tuning": meter.evaluations - made,
+        **about,
     }

@@ -23,8 +23,7 @@ def erase(context: Context, data: Prepared, recipe: str, budget: Budget) -> tupl
     finetuned = finetuning.fine_tune(context, data.images, FineTune.model_validate(given.get("finetune", {})))
     how = BuildVector.model_validate(given.get("build_vector", {}))
     tau = vector.build_vector(context, finetuned, data.images, how)
-    settings = Harden.model_validate(given.get("harden", {}))
-    hard = hardening.harden(context, tau, data.images, tune, settings)
+    hard = harden(context, tau, data, given.get("harden", {}))
     rule = ChooseStrength.model_validate(given["choose_strength"])
     choice = strength.choose_strength(context, hard.vector, data.images, tune, validate, rule, hard.teacher)
     return hard.vector, {
@@ -34,6 +33,11 @@ def erase(context: Context, data: Prepared, recipe: str, budget: Budget) -> tupl
         "reason": choice.reason,
         "rounds": len(hard.rounds),
     }
+
+
+def harden(context: Context, vector: TaskVector, data: Prepared, settings: dict[str, Any]) -> hardening.Hardened:
+    """A vector after our hardening, from the data of all rows."""
+    return hardening.harden(context, vector, data.images, data.sets["tune"], Harden.model_validate(settings))
 
 
 def _alpha(choice: StrengthChoice) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..concepts import slug
+from ..errors import ConfigError
 from ..registry import built
 from ..settings import Settings
 from .case import Case
@@ -107,8 +108,17 @@ def attempts(specs: Sequence[Spec]) -> tuple[Attempt, ...]:
 
 
 def erasers(specs: Sequence[Spec]) -> tuple[Row, ...]:
-    """Erasers by name or by settings, as rows, each once."""
-    return tuple({name: Row(name=name, kind="eraser", eraser=spec) for name, spec in named("eraser", specs)}.values())
+    """Erasers by name or by settings, as rows, each once. `hardened` is a setting of the row, for every eraser of a vector."""
+    rows: dict[str, Row] = {}
+    for given in specs:
+        hardened = isinstance(given, dict) and given.get("hardened", False)
+        if not isinstance(hardened, bool):
+            raise ConfigError(f"hardened is {hardened!r} in {given}; write true or false.")
+        plain = {key: value for key, value in given.items() if key != "hardened"} if isinstance(given, dict) else given
+        ((name, spec),) = named("eraser", [plain])
+        name += ", hardened" if hardened else ""
+        rows[name] = Row(name=name, kind="eraser", eraser=spec, hardened=hardened)
+    return tuple(rows.values())
 
 
 def named(kind: str, specs: Sequence[Spec]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -26,12 +26,14 @@ CONTROLS: tuple[Kind, ...] = ("base", "never-taught")
 class Row(Settings):
     """A row: where its model comes from.
 
-    eraser: settings of an eraser. recipe: of our own method, `robust` or `paper`. folder: of a finished model.
+    eraser: settings of an eraser. hardened: whether its vector is hardened as ours is. recipe: of our own method, `robust` or
+    `paper`. folder: of a finished model.
     """
 
     name: str
     kind: Kind
     eraser: dict[str, Any] | str | None = None
+    hardened: bool = False
     recipe: Literal["robust", "paper"] = "robust"
     folder: str = ""
 
