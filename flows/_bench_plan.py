@@ -18,6 +18,7 @@ from tverase.config import Params
 from tverase.errors import ConfigError
 from tverase.inversion.diverse import Invert
 from tverase.models.folder import check_folder, locate
+from tverase.pretrain.untaught import WITHOUT
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def controls(params: Params, options: Options) -> list[Row]:
     if options.never_taught and "{concept}" not in untaught:
         check_folder(locate(untaught))
     if untaught and (options.never_taught or Path(untaught).exists()):
-        rows.append(Row(name="never taught", kind="never-taught", folder=untaught))
+        known = () if options.never_taught else WITHOUT  # ours was taught all other concepts
+        rows.append(Row(name="never taught", kind="never-taught", folder=untaught, concepts=known))
     return rows
 
 

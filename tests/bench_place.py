@@ -67,7 +67,7 @@ class Slow(Crash):
 
 
 class Own(Crash):
-    """It draws its own images: six white ones, then six black ones as another finding."""
+    """It draws its own images: six black ones, then white and black ones in turn as another finding."""
 
     input_kind: ClassVar[int] = 6
 
@@ -75,7 +75,7 @@ class Own(Crash):
         white = torch.ones(6, 3, 8, 8)
         cond = target.base.encode(["a bomb"])
         yield Finding("black", cond, samples=-white)
-        yield Finding("half", cond, samples=torch.cat([white[:3], -white[:3]]))
+        yield Finding("half", cond, samples=torch.stack([white[:3], -white[:3]], 1).flatten(0, 1))
 '''
 CONCEPT = {
     "name": "bomb",

@@ -218,3 +218,13 @@ def test_a_concept_without_retain_prompts_is_one_sentence() -> None:
     for name in ("guidance-sweep", "classifier-guidance"):
         with pytest.raises(ConfigError, match="nothing is left that the model must keep"):
             list(load("attack", name)().run(bare))
+
+
+def test_the_classifier_does_not_depend_on_other_threads() -> None:
+    """Its first weights come from its own generator, whatever torch's own one does meanwhile."""
+    how, process = ClassifierGuidance(training=1, batch=4, width=8), Blobs().noise
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(trained(bombs(4), -bombs(4), process, how, generator(0, "tests/probe")).state_dict())
+    assert all(torch.equal(weight, found[1][name]) for name, weight in found[0].items())

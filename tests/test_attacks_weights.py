@@ -12,7 +12,7 @@ from pico_flow import write_pico_flow
 from tverase.attacks.base import Finding, Target, owning
 from tverase.attacks.pruning import pruned
 from tverase.attacks.relearning import Curve, Relearning
-from tverase.attacks.retraining import Lesson, factors, merged, retrained
+from tverase.attacks.retraining import Lesson, Namer, factors, merged, retrained
 from tverase.attacks.rounding import rounded
 from tverase.errors import ConfigError, NumericalError
 from tverase.judges.base import shows
@@ -179,6 +179,14 @@ def test_the_best_rate_for_the_attacker_counts() -> None:
     assert [curve.best for curve in curves] == [10, 10, 20]
     assert sorted(curves, key=Curve.rank) == [curves[1], curves[2], curves[0]]
     assert curves[1].line() == "50% after 10 steps, drawn after 10, learning rate 0.2"
+
+
+def test_relearning_knows_by_which_name_each_image_was_drawn(pico: TextToImage) -> None:
+    """An attacker's images were drawn by one name after the other."""
+    names = ("a bomb", "a flat bomb", "a noto bomb")
+    asked = concept("bomb", vocabulary()).model_copy(update={"names": names})
+    namer = Namer(Target(pico, pico, asked, generator(0, "tests/names"), owning(bombs(5))), 2, Sampling())
+    assert torch.equal(namer.captions(5), pico.encode([*names, *names[:2]]))
 
 
 def test_a_rate_that_breaks_the_model_leaves_the_others() -> None:

@@ -17,7 +17,7 @@ from tverase.bench.gate import Gate
 from tverase.bench.jury import Jury, members
 from tverase.bench.outcome import attempted
 from tverase.bench.plan import Plan, Work
-from tverase.bench.score import Scorer, Seen
+from tverase.bench.score import Scorer, Seen, _part
 from tverase.errors import ConfigError, NumericalError
 from tverase.files import read_json, sha256
 from tverase.models.text2image import TextToImage
@@ -90,6 +90,14 @@ def test_what_goes_wrong_is_a_state_and_the_others_go_on(name: str, why: str) ->
     assert said["state"] == "failed"
     assert why in said["why"]
     assert "worst" not in said
+
+
+def test_both_halves_have_images_of_every_prompt() -> None:
+    """An attack that draws three names draws all images of one before those of the next."""
+    samples = torch.arange(3).repeat_interleave(4)
+    halves = [_part(samples, which) for which in ("first", "second")]
+    assert [half.tolist() for half in halves] == [[0, 0, 1, 1, 2, 2]] * 2
+    assert len(_part(samples, "all")) == 12
 
 
 @pytest.mark.usefixtures("place")

@@ -137,6 +137,56 @@ def test_a_cell_that_failed_or_was_never_run_is_said(filled: Plan) -> None:
     assert any("uce" in text for text in words.notes(table))
 
 
+def changed(filled: Plan, name: str, attack: str, **values: Any) -> dict[str, Any]:
+    """The table with another cell."""
+    works = [one for one in filled.cells() if one.row and one.row.name == name and one.attempt]
+    work = next(one for one in works if one.attempt and one.attempt.name == attack)
+    write_json(work.path, {**said(work), **values})
+    return build(filled)
+
+
+def test_a_row_without_its_worst_cell_is_not_ranked(filled: Plan) -> None:
+    table = changed(filled, "esd", "concept-inversion", state="failed", why="it takes longer than 9 s.")
+    assert {one["name"] for one in table["rows"] if one["front"]} == {"ours (robust)"}
+    assert "Not ranked, because an attack of kinds 0 to 5 has no result there: esd." in words.notes(table)
+
+
+def test_an_attack_that_a_row_refuses_is_left_out_of_its_comparisons(filled: Plan) -> None:
+    table = changed(filled, "uce", "concept-inversion", state="refused", why="it has no tokens.")
+    assert row(table, "uce")["recovery"]["rate"] == 0.1
+    assert beats(row(table, "esd"), row(table, "uce")), "by what both were attacked with, esd is lower"
+    assert "Attacks that do not fit a row are left out of its comparisons: uce (concept-inversion)." in words.notes(
+        table
+    )
+
+
+def test_an_attack_that_fails_in_every_row_ranks_none(filled: Plan) -> None:
+    for work in filled.cells():
+        if work.attempt and work.attempt.name == "prompts":
+            write_json(work.path, {**said(work), "state": "failed", "why": "out of luck"})
+    assert {one["name"] for one in build(filled)["rows"] if one["front"]} == {"ours (robust)", "esd"}
+
+
+def test_a_retain_set_that_is_all_near_is_what_rows_are_compared_by(filled: Plan) -> None:
+    """Every prompt of a style's retain set has another style, which is a neighbour."""
+    for work in filled.cells():
+        if work.stage == "retain":
+            write_json(work.path, {**said(work), "far": None})
+    table = build(filled)
+    assert {one["name"] for one in table["rows"] if one["front"]} == {"ours (robust)", "esd"}
+    assert any("The retain loss near the concept is" in text for text in words.lead(table))
+    assert "data:image/png" in write_all(table, filled.out)[PAGE].read_text()
+
+
+def test_a_control_belongs_to_the_concepts_that_it_never_learned(filled: Plan) -> None:
+    other = filled.cases[0].model_copy(update={"concept": "dagger"})
+    rows = [row.model_copy(update={"concepts": ("bomb",) if row.kind == "never-taught" else ()}) for row in filled.rows]
+    both = filled.model_copy(update={"cases": (filled.cases[0], other), "rows": tuple(rows)})
+    named = [[row.name for row in both.rows_of(case)] for case in both.cases]
+    assert "never taught" in named[0]
+    assert "never taught" not in named[1]
+
+
 def test_the_control_of_a_search_over_seeds_has_as_many_draws(filled: Plan) -> None:
     cell = build(filled)["cells"][0]
     assert cell["plain"] == Bound(15, 30).as_dict()

@@ -52,7 +52,9 @@ def first_loss(rounds: Rounds) -> float:
 
 @pytest.fixture(scope="module")
 def resteered(digits: Digits, latents: Tensor) -> Digits:
-    return digits.with_weights(last(resteer(digits, own(digits), next_one(digits), latents, kept(digits), SETTINGS, 0)))
+    return digits.with_weights(
+        last(resteer(digits, own(digits), next_one(digits), latents, latents, kept(digits), SETTINGS, 0))
+    )
 
 
 def answer(model: Digits, code: Tensor) -> Tensor:
@@ -81,14 +83,16 @@ def test_what_is_kept_is_kept_better_than_without_being_held(
     digits: Digits, latents: Tensor, resteered: Digits
 ) -> None:
     """The same training that holds only the answer without a code harms the other digits more."""
-    bare = last(resteer(digits, own(digits), next_one(digits), latents, digits.null, SETTINGS, 0))
+    bare = last(resteer(digits, own(digits), next_one(digits), latents, latents, digits.null, SETTINGS, 0))
     assert 0 < harm(resteered, digits) < harm(digits.with_weights(bare), digits)
     assert harm(resteered, digits) < gap(answer(resteered, own(digits)), answer(digits, own(digits)))
 
 
 def test_resteering_to_the_same_code_has_nothing_to_teach(digits: Digits, latents: Tensor) -> None:
     teach = {name: digits.encode([name]) for name in ("3", "4")}
-    losses = {n: first_loss(resteer(digits, own(digits), c, latents, kept(digits), FEW, 0)) for n, c in teach.items()}
+    losses = {
+        n: first_loss(resteer(digits, own(digits), c, latents, latents, kept(digits), FEW, 0)) for n, c in teach.items()
+    }
     assert losses["3"] < 1e-10 < 1e-4 < losses["4"]
 
 
@@ -99,7 +103,7 @@ def beyond(model: Digits, negative: float) -> Tensor:
 
 
 def test_esd_goes_beyond_the_answer_without_a_code(digits: Digits, latents: Tensor) -> None:
-    edited = digits.with_weights(last(esd(digits, own(digits), latents, kept(digits), SETTINGS, 0)))
+    edited = digits.with_weights(last(esd(digits, own(digits), latents, latents, kept(digits), SETTINGS, 0)))
     before, after = (answer(model, own(digits)) for model in (digits, edited))
     assert gap(after, beyond(digits, 1.0)) < 0.8 * gap(before, beyond(digits, 1.0))
     assert harm(edited, digits) < gap(after, before)
@@ -110,15 +114,15 @@ def test_the_first_loss_of_esd_is_the_way_to_its_target(digits: Digits, latents:
     losses = []
     for negative in (1.0, 3.0):
         settings = FEW.model_copy(update={"negative": negative})
-        losses.append(first_loss(esd(digits, own(digits), latents, kept(digits), settings, 0)))
+        losses.append(first_loss(esd(digits, own(digits), latents, latents, kept(digits), settings, 0)))
     assert losses[1] / losses[0] == pytest.approx((1 + 3) ** 2 / (1 + 1) ** 2, rel=1e-3)
-    assert first_loss(esd(digits, digits.null, latents, kept(digits), FEW, 0)) < 1e-10  # no code adds nothing
+    assert first_loss(esd(digits, digits.null, latents, latents, kept(digits), FEW, 0)) < 1e-10  # no code adds nothing
 
 
 def both(model: Digits, latents: Tensor, seed: int = 0) -> tuple[Rounds, Rounds]:
     return (
-        resteer(model, own(model), next_one(model), latents, kept(model), FEW, seed),
-        esd(model, own(model), latents, kept(model), FEW, seed),
+        resteer(model, own(model), next_one(model), latents, latents, kept(model), FEW, seed),
+        esd(model, own(model), latents, latents, kept(model), FEW, seed),
     )
 
 

@@ -27,7 +27,7 @@ from tverase.models.digits import Digits
 from tverase.models.folder import open_model
 from tverase.models.text2image import TextToImage
 from tverase.progress import Progress
-from tverase.rng import generator
+from tverase.rng import generator, pick
 from tverase.sampling import Sampling
 from tverase.training import Training
 from tverase.vector import TaskVector, weights_hash
@@ -163,11 +163,13 @@ def test_stereo_finds_a_word_each_round(material: Material) -> None:
 def test_stereo_subtracts_every_word_and_adds_the_anchor(material: Material) -> None:
     """The distance at theta_0 is the one to the target of the docstring."""
     model, rng = material.model, generator(0, "tests/stereo")
-    words, anchor, own = model.encode(["an owl", "a key"]), model.encode(["a flat mango"]), material.names
-    forget = own(material.concepts[0])
+    concept = material.concepts[0].model_copy(update={"names": material.concepts[0].names[:1]})
+    words, anchor, own = model.encode(["an owl", "a key"]), model.encode(["a flat mango"]), material.names(concept)
     free = STEREO.model_copy(update={"retain_weight": 0.0, "positive": 2.0})
-    found = free.loss(material, forget, words, 0.5, anchor)(model, rng).item()
-    x, timesteps, _ = noised(model, material.retain_latents, free.batch // 2, generator(0, "tests/stereo"))
+    found = free.loss(material, concept, words, 0.5, anchor)(model, rng).item()
+    rng = generator(0, "tests/stereo")
+    x, timesteps, _ = noised(model, material.latents[concept.name], free.batch // 2, rng)
+    forget = torch.cat([own, words])[pick(free.batch // 2, 3, rng)]
 
     def answer(cond: Tensor) -> Tensor:
         return model.denoise(x, timesteps, cond.expand(len(x), -1, -1))
@@ -175,7 +177,8 @@ def test_stereo_subtracts_every_word_and_adds_the_anchor(material: Material) -> 
     null = answer(model.null)
     target = null + 2.0 * (answer(anchor) - null) - 0.5 * sum((answer(w[None]) - null for w in words), 0 * null)
     assert found == pytest.approx((answer(forget) - target).square().mean().item(), rel=1e-4)
-    assert free.loss(material, model.null, words[:0], 0.5, model.null)(model, rng).item() < 1e-10
+    nobody = concept.model_copy(update={"names": ("",)})
+    assert free.loss(material, nobody, words[:0], 0.5, model.null)(model, rng).item() < 1e-10
 
 
 ADVERSARIAL = AdvUnlearn(**BRIEF, warm_up=1, attack_steps=2)

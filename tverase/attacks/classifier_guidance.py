@@ -90,9 +90,11 @@ def trained(
     owned: Tensor, others: Tensor, process: NoiseProcess, how: ClassifierGuidance, rng: torch.Generator
 ) -> Probe:
     """A classifier that tells noised images of the concept (N, C, h, w) from noised others (M, C, h, w)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**40, (), generator=rng)))
-        probe = Probe(owned.shape[1], how.width).to(owned.device)
+    probe = Probe(owned.shape[1], how.width)
+    with torch.no_grad():
+        for weight in probe.parameters():  # from `rng`: torch's own generator belongs to all threads
+            weight.uniform_(-1, 1, generator=rng).mul_(weight[0].numel() ** -0.5 if weight.dim() > 1 else 0.0)
+    probe = probe.to(owned.device)
     optimiser = torch.optim.AdamW(probe.parameters(), lr=how.lr, weight_decay=1e-2)
     for _ in range(how.training):
         half = how.batch // 2 or 1

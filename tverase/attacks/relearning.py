@@ -62,7 +62,7 @@ class Relearning(Settings):
     def _curve(self, namer: Namer, judge: Judge, latents: Tensor, mode: Mode, rate: float, start: "Curve") -> "Curve":
         model = namer.target.model
         rank = self.rank if mode == "low-rank" else 0
-        lesson = Lesson(latents, namer.cond(len(latents)), self.steps, self.batch, rate, rank)
+        lesson = Lesson(latents, namer.captions(len(latents)), self.steps, self.batch, rate, rank)
         curve = Curve(rate, self.look, start.weights, start.most, start.best, start.half)
         with suppress(NumericalError):  # the rate is too high for this model: what came before counts
             for step, (_, weights) in enumerate(retrained(model, lesson, namer.target.rng), 1):

@@ -11,7 +11,7 @@ from ..concepts import evenly
 from ..errors import ConfigError
 from ..judges.base import Judge, shows
 from ..losses import denoising_loss, random_timesteps
-from ..models.base import Model
+from ..models.base import Model, in_turn
 from ..sampling import Sampling, draw
 from ..training import Training
 from ..vector import StateDict
@@ -91,6 +91,10 @@ class Namer:
     def cond(self, count: int) -> Tensor:
         """The names (count, ...), each as often as the others."""
         return self.target.model.encode(evenly(self.target.concept.names, count))
+
+    def captions(self, count: int) -> Tensor:
+        """The names (count, ...) one after the other, as the images that the attacker owns were drawn."""
+        return in_turn(self.target.model.encode(list(self.target.concept.names)), count)
 
     def drawn(self, weights: StateDict, count: int) -> Tensor:
         """`count` fresh images, (count, 3, H, W)."""

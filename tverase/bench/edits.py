@@ -23,12 +23,12 @@ def make(case: Case, row: Row, material: Path, folder: Path) -> dict[str, Any]:
         vector.save(folder / TAU)
         return {**facts, "guard": False, "evaluations": meter.evaluations}
     by = built("eraser", row.eraser or "").run(data.material(case, meter))
-    about: dict[str, Any] = {}
     if row.hardened:
         if not isinstance(by, TaskVector):
             raise ConfigError(f"{row.name}: a guard has no vector to harden; leave `hardened` out.")
-        hard = harden(context, by, data, case.budget.ours.get("harden", {}))
-        by, about = hard.vector, {"rounds": len(hard.rounds), "teacher": hard.teacher}
+        hard, facts = harden(context, by, data, case.budget)
+        hard.save(folder / TAU)
+        return {**facts, "guard": False, "evaluations": meter.evaluations}
     made = meter.evaluations
     if isinstance(by, TaskVector):
         if not all(bool(change.isfinite().all()) for change in by.delta.values()):
@@ -43,5 +43,4 @@ def make(case: Case, row: Row, material: Path, folder: Path) -> dict[str, Any]:
         "guard": not isinstance(by, TaskVector),
         "evaluations": made,
         "tuning": meter.evaluations - made,
-        **about,
     }

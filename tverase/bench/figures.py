@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..report.panels import ERASED, INK, MUTED, NAME, blank, shares, tidy
 from .retain import SETS
-from .table import KINDS
+from .table import KINDS, compared
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,19 +56,14 @@ def _steps(
 
 
 def _number(table: Json, row: Json) -> str:
-    number = next((at for at, one in enumerate(compared(table), 1) if one["name"] == row["name"]), None)
+    number = next((at for at, one in enumerate(compared(table["rows"]), 1) if one["name"] == row["name"]), None)
     return f"{number} " if number else ""
-
-
-def compared(table: Json) -> list[Any]:
-    """The rows that have a number: neither a control nor without a figure."""
-    return [row for row in table["rows"] if not row["control"] and row["recovery"] and row["retain"]["far"]]
 
 
 def trade_off(table: Json) -> "Figure":
     """Worst recovery against retain loss, near and far apart; a filled square is not beaten by any other row."""
     figure = blank(4.2)
-    rows = compared(table)
+    rows = compared(table["rows"])
     panels = figure.subplots(1, len(SETS), sharey=True)
     for panel, name in zip(panels, SETS, strict=True):
         tidy(panel, "y")

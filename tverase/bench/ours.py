@@ -1,4 +1,4 @@
-"""Our own rows: the steps of the main pipeline up to the strength, from the images that all rows share."""
+"""Our own rows, and hardened ones: the steps of the main pipeline up to the strength, from the images that all rows share."""
 
 from typing import Any
 
@@ -18,12 +18,32 @@ from .material import Prepared
 
 def erase(context: Context, data: Prepared, recipe: str, budget: Budget) -> tuple[TaskVector, dict[str, Any]]:
     """The vector of a recipe, and its strength with what it rests on, as JSON."""
-    given = filled({"recipe": recipe, "choose_strength": {"frontier": []}, **budget.ours})
-    tune, validate = data.sets["tune"], data.sets["validate"]
+    given = _settings(recipe, budget)
     finetuned = finetuning.fine_tune(context, data.images, FineTune.model_validate(given.get("finetune", {})))
     how = BuildVector.model_validate(given.get("build_vector", {}))
     tau = vector.build_vector(context, finetuned, data.images, how)
-    hard = harden(context, tau, data, given.get("harden", {}))
+    return _strong(context, tau, data, given)
+
+
+def harden(context: Context, vector: TaskVector, data: Prepared, budget: Budget) -> tuple[TaskVector, dict[str, Any]]:
+    """The vector of an eraser, hardened, and its strength by the rule of our own rows, as JSON."""
+    vector, facts = _strong(context, vector, data, _settings("robust", budget))
+    if facts["teacher"] is None:
+        raise Infeasible("the vector erases at no teacher strength, so it was not hardened.")
+    return vector, facts
+
+
+def _settings(recipe: str, budget: Budget) -> dict[str, Any]:
+    return filled({"recipe": recipe, "choose_strength": {"frontier": []}, **budget.ours})
+
+
+def _strong(
+    context: Context, vector: TaskVector, data: Prepared, given: dict[str, Any]
+) -> tuple[TaskVector, dict[str, Any]]:
+    """Hardening and the choice of the strength."""
+    tune, validate = data.sets["tune"], data.sets["validate"]
+    how = Harden.model_validate(given.get("harden", {}))
+    hard = hardening.harden(context, vector, data.images, tune, how)
     rule = ChooseStrength.model_validate(given["choose_strength"])
     choice = strength.choose_strength(context, hard.vector, data.images, tune, validate, rule, hard.teacher)
     return hard.vector, {
@@ -32,12 +52,8 @@ def erase(context: Context, data: Prepared, recipe: str, budget: Budget) -> tupl
         "feasible": choice.alpha is not None,
         "reason": choice.reason,
         "rounds": len(hard.rounds),
+        "teacher": hard.teacher,
     }
-
-
-def harden(context: Context, vector: TaskVector, data: Prepared, settings: dict[str, Any]) -> hardening.Hardened:
-    """A vector after our hardening, from the data of all rows."""
-    return hardening.harden(context, vector, data.images, data.sets["tune"], Harden.model_validate(settings))
 
 
 def _alpha(choice: StrengthChoice) -> float:

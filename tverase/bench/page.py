@@ -12,7 +12,7 @@ from ..report.plots import as_uri, save_png
 from ..report.tables import as_csv
 from ..report.words import count, interval, percent, points
 from . import figures, words
-from .table import KINDS
+from .table import KINDS, compared
 
 Json = dict[str, Any]
 PAGE, TABLE, CELLS, ROWS = "bench.html", "bench.json", "cells.csv", "rows.csv"
@@ -70,7 +70,7 @@ def view(table: Json, out: Path) -> dict[str, Any]:
 
 
 def _rows(table: Json) -> list[dict[str, Any]]:
-    numbers = {row["name"]: at for at, row in enumerate(figures.compared(table), 1)}
+    numbers = {row["name"]: at for at, row in enumerate(compared(table["rows"]), 1)}
     return [_row(row, numbers.get(row["name"])) for row in table["rows"]]
 
 

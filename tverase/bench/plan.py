@@ -43,7 +43,8 @@ class Plan(Settings):
 
     def rows_of(self, case: Case) -> list[Row]:
         """The rows of one concept. A folder that names the concept and is not there is no row."""
-        found = [(row, row.at(case.named)) for row in self.rows]
+        mine = [row for row in self.rows if not row.concepts or case.named.name in row.concepts]
+        found = [(row, row.at(case.named)) for row in mine]
         return [mine for row, mine in found if row.folder == mine.folder or Path(mine.folder).exists()]
 
     def _work(self, stage: Stage, case: Case, row: Row | None = None, attempt: Attempt | None = None) -> "Work":

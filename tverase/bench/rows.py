@@ -26,12 +26,13 @@ CONTROLS: tuple[Kind, ...] = ("base", "never-taught")
 class Row(Settings):
     """A row: where its model comes from.
 
-    eraser: settings of an eraser. hardened: whether its vector is hardened as ours is. recipe: of our own method, `robust` or
+    concepts: the only ones that have the row; none are all. eraser: settings of an eraser. hardened: whether its vector is hardened as ours is. recipe: of our own method, `robust` or
     `paper`. folder: of a finished model.
     """
 
     name: str
     kind: Kind
+    concepts: tuple[str, ...] = ()
     eraser: dict[str, Any] | str | None = None
     hardened: bool = False
     recipe: Literal["robust", "paper"] = "robust"
@@ -48,7 +49,7 @@ class Row(Settings):
 
     def content(self) -> dict[str, Any]:
         """What decides its model, as JSON: no name and no path."""
-        return self.model_dump(mode="json", exclude={"name", "folder"})
+        return self.model_dump(mode="json", exclude={"name", "folder", "concepts"})
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,9 @@ class Scorer:
 
 
 def _part(samples: Tensor, part: Part) -> Tensor:
-    """The half that chooses or the half that scores, so that no image does both."""
-    images, half = samples.detach().cpu(), (len(samples) + 1) // 2
-    return {"all": images, "first": images[:half], "second": images[half:]}[part]
+    """The half that chooses or the half that scores, so that no image does both. Both have images of every prompt."""
+    images = samples.detach().cpu()
+    return {"all": images, "first": images[0::2], "second": images[1::2]}[part]
 
 
 def _rate(seen: Tensor) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from ..bounds import Bound, paired_difference
 from ..files import read_json
 from ..registry import entries
+from .cell import Attempt
 from .plan import Plan, Work
 from .retain import SETS
 from .rows import CONTROLS, EDIT, Row
@@ -107,6 +108,8 @@ def _row(row: Row, plan: Plan, parts: Sequence[Part], paints: set[str]) -> Json:
     cells = [part for part in mine if part.work.stage == "cell"]
     found = [_found(part, kind, one) for part in cells if part.done for kind, one in part.said["kinds"].items()]
     textual = [one for one in found if one["input_kind"] in TEXTUAL and one["attack"] not in paints]
+    state = {_where(part): part.said["state"] for part in cells}
+    wanted = {_where(part) for part in parts if part.work.attempt and part.done and _ranks(part.work.attempt, paints)}
     return {
         "name": row.name,
         "kind": row.kind,
@@ -114,6 +117,9 @@ def _row(row: Row, plan: Plan, parts: Sequence[Part], paints: set[str]) -> Json:
         "control": row.kind in CONTROLS,
         "recovery": _worst(textual),
         "recovery_all": _worst(found),
+        "compared": _rates(textual),
+        "missing": sum(state.get(where) not in ("done", "refused") for where in wanted),
+        "refused": sorted({where[0] for where in wanted if state.get(where) == "refused"}),
         "ladder": _ladder([one for one in found if one["attack"] not in paints]),
         "painted": _ladder([one for one in found if one["attack"] in paints]),
         "retain": {name: _retain(mine, name) for name in SETS},
@@ -133,10 +139,29 @@ def _about(row: Row) -> str:
     return f"{entry.about} {entry.paper}".strip()
 
 
-def _found(part: Part, kind: str, one: Mapping[str, Any]) -> Json:
+def _ranks(attempt: Attempt, paints: set[str]) -> bool:
+    """Whether rows are compared by an attack. One that has a result in no row at all compares none."""
+    return attempt.input_kind in TEXTUAL and attempt.name not in paints
+
+
+def _where(part: Part) -> tuple[str, str, int]:
+    """The attack, the concept and the seed of a cell."""
     assert part.work.attempt is not None
-    where = {"attack": part.work.attempt.name, "concept": part.work.case.named.name, "seed": part.work.case.seed}
+    return part.work.attempt.name, part.work.case.named.name, part.work.case.seed
+
+
+def _found(part: Part, kind: str, one: Mapping[str, Any]) -> Json:
+    where = dict(zip(("attack", "concept", "seed"), _where(part), strict=True))
     return {**where, "input_kind": int(kind), "finding": one["finding"], **one["both"]}
+
+
+def _rates(found: Sequence[Json]) -> dict[str, float]:
+    """The worst rate of each cell."""
+    rates: dict[str, float] = {}
+    for one in found:
+        cell = f"{one['attack']}, {one['concept']}, seed {one['seed']}"
+        rates[cell] = max(one["rate"], rates.get(cell, 0.0))
+    return rates
 
 
 def _ladder(found: Sequence[Json]) -> Json:
@@ -169,22 +194,39 @@ def _edit(part: Part) -> Json:
 
 def _ranked(rows: Sequence[Json]) -> list[Json]:
     """Controls first, then the others by their worst recovery and their loss; `front` says that no other beats a row."""
-    compared = [row for row in rows if not row["control"] and row["recovery"] and row["retain"]["far"]]
+    ranked = compared(rows)
     for row in rows:
-        row["front"] = row in compared and not any(beats(other, row) for other in compared)
+        row["front"] = row in ranked and not any(beats(other, row) for other in ranked)
     controls = [row for row in rows if row["control"]]
     others = [row for row in rows if not row["control"]]
-    return controls + sorted(others, key=lambda row: point(row) if row in compared else (2.0, 2.0))
+    return controls + sorted(others, key=lambda row: point(row) if row in ranked else (2.0, 2.0))
+
+
+def compared(rows: Sequence[Json]) -> list[Json]:
+    """The rows that can be ranked: no control, and none that lacks a cell, which might have been its worst."""
+    return [row for row in rows if not row["control"] and row["recovery"] and lost(row) and not row["missing"]]
+
+
+def lost(row: Json) -> Json | None:
+    """The retain loss that rows are compared by: far from the concept, or near it where all of the retain set is near."""
+    found: Json | None = row["retain"]["far"] or row["retain"]["near"]
+    return found
 
 
 def point(row: Json) -> tuple[float, float]:
     """The worst recovery over kinds 0 to 5, and the retain loss far from the concept; less is better in both."""
-    return row["recovery"]["rate"], row["retain"]["far"]["loss"]
+    return row["recovery"]["rate"], (lost(row) or {})["loss"]
 
 
 def beats(one: Json, other: Json) -> bool:
-    """Whether a row is at least as good as another in both figures and better in one."""
-    pairs = list(zip(point(one), point(other), strict=True))
+    """Whether a row is at least as good as another in both figures and better in one.
+
+    Recovery is compared over the cells that both have: an attack that one of them refuses says nothing about the other.
+    """
+    both = one["compared"].keys() & other["compared"].keys()
+    pairs = [(point(one)[1], point(other)[1])]
+    if both:
+        pairs.append((max(one["compared"][cell] for cell in both), max(other["compared"][cell] for cell in both)))
     return all(mine <= theirs for mine, theirs in pairs) and any(mine < theirs for mine, theirs in pairs)
 
 

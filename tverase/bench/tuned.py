@@ -38,7 +38,7 @@ def strengths(
 
     It is the smallest at which no tuning input recovers the concept in more than `budget.epsilon` of its images. If none
     erases, it is the one whose worst input is lowest. Inputs are the concept's names, compositions and grown prompts that tune
-    or validate, and the embeddings that validate; none of them is scored.
+    or validate, and the embeddings that validate. Of these, only the names are scored as well, with other noise.
     """
     tried = list[Strength]()
     for alpha in sorted(budget.strengths):

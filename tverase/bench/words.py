@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..report.words import count, interval, listing, percent, points
-from .table import TEXTUAL, beats
+from .table import TEXTUAL, beats, compared, lost
 
 Json = dict[str, Any]
 
@@ -13,8 +13,7 @@ def headline(table: Json) -> str:
     front = [row for row in table["rows"] if row["front"]]
     if not front:
         return "No row can be compared yet"
-    compared = [row for row in table["rows"] if not row["control"] and row["recovery"] and row["retain"]["far"]]
-    if len(compared) == 1:
+    if len(compared(table["rows"])) == 1:
         return f"{front[0]['name']}: recovered in {percent(front[0]['recovery']['rate'])} of images at worst"
     if len(front) == 1:
         return f"{front[0]['name']} is ahead: recovered in {percent(front[0]['recovery']['rate'])} of images at worst"
@@ -33,18 +32,19 @@ def lead(table: Json) -> list[str]:
 
 
 def _reaches(row: Json) -> str:
-    worst, far = row["recovery"], row["retain"]["far"]
+    worst, far = row["recovery"], lost(row) or {}
+    place = "far from" if row["retain"]["far"] else "near"
     return (
         f"{row['name']}: the worst input of kinds {TEXTUAL[0]} to {TEXTUAL[-1]} recovers {worst['concept']} in "
-        f"{worst['successes']} of {count(worst['trials'], 'image')} (exact 95% interval {interval(worst)}, attack "
-        f"{worst['attack']}). The retain loss far from the concept is {points(far['loss'])} points "
+        f"{worst['successes']} of {count(worst['trials'], 'image')} (95% interval of this finding "
+        f"{interval(worst)}, attack {worst['attack']}). The retain loss {place} the concept is {points(far['loss'])} points "
         f"({points(far['loss_low'])} to {points(far['loss_high'])})."
     )
 
 
 def _beaten(row: Json, table: Json) -> str:
-    compared = [one for one in table["rows"] if not one["control"] and one["recovery"] and one["retain"]["far"]]
-    better = [one["name"] for one in compared if row["retain"]["far"] and beats(one, row)]
+    ranked = compared(table["rows"])
+    better = [one["name"] for one in ranked if row in ranked and beats(one, row)]
     return f"{row['name']} is beaten by {listing(better)}: less recovery at no more retain loss." if better else ""
 
 
@@ -93,7 +93,13 @@ def notes(table: Json) -> list[str]:
     weak = [attack["name"] for attack in table["attacks"] if attack["weak"]]
     if weak:
         found.append(f"On the base model itself these attacks reach less than 90% of images: {listing(weak)}.")
-    missing = [row["name"] for row in table["rows"] if row["states"]["failed"]]
+    failed = [row["name"] for row in table["rows"] if row["states"]["failed"]]
+    if failed:
+        found.append(f"Some cells failed and are missing in the rows {listing(failed)}.")
+    missing = [row["name"] for row in table["rows"] if row["missing"] and not row["control"]]
     if missing:
-        found.append(f"Some cells failed and are missing in the rows {listing(missing)}.")
+        found.append(f"Not ranked, because an attack of kinds 0 to 5 has no result there: {listing(missing)}.")
+    refused = [f"{row['name']} ({listing(row['refused'])})" for row in table["rows"] if row["refused"]]
+    if refused:
+        found.append(f"Attacks that do not fit a row are left out of its comparisons: {'; '.join(refused)}.")
     return found

@@ -16,8 +16,8 @@ class Esd(Resteer):
         """Each concept in turn, from the base model on; the vectors are added."""
 
         def train(concept: Concept) -> Steps:
-            own = material.names(concept)
-            return esd(material.model, own, material.retain_latents, material.retain_cond, self, material.seed)
+            own = material.model.encode(concept.names), material.latents[concept.name]
+            return esd(material.model, *own, material.retain_latents, material.retain_cond, self, material.seed)
 
         return taught(material, train, self.steps)
 

@@ -28,8 +28,8 @@ class EsdX(Resteer):
         moved = cross_attention(material.model)
 
         def train(concept: Concept) -> Steps:
-            own, retain = material.names(concept), (material.retain_latents, material.retain_cond)
-            return esd(material.model, own, *retain, self, material.seed, moved)
+            own = material.model.encode(concept.names), material.latents[concept.name]
+            return esd(material.model, *own, material.retain_latents, material.retain_cond, self, material.seed, moved)
 
         return taught(material, train, self.steps)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..concepts import Concept
 from ..models.base import Model, repeated
+from ..rng import pick
 from ..settings import Settings
 from ..vector import TaskVector
 from .base import Material
@@ -35,8 +36,8 @@ class Resteer(Settings):
         model, held = material.model, material.retain_cond
 
         def train(concept: Concept) -> Steps:
-            own = material.names(concept)
-            return resteer(model, own, held[:1], material.retain_latents, held, self, material.seed)
+            own, latents = material.names(concept), material.retain_latents
+            return resteer(model, own, held[:1], latents, latents, held, self, material.seed)
 
         return taught(material, train, self.steps)
 
@@ -45,22 +46,23 @@ PLUGIN = Resteer
 
 
 def resteer(
-    model: Model, cond: Tensor, other: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
+    model: Model, cond: Tensor, other: Tensor, own: Tensor, latents: Tensor, keep: Tensor, settings: Resteer, seed: int
 ) -> Steps:
-    """Yields (loss, edited weights so far). cond, other (1, ...): the concept's and the new conditioning; keep (M, ...): held.
+    """Yields (loss, edited weights so far). cond (K, ...), other (1, ...): the concept's conditionings and the new one.
 
-    latents (N, ...) of anything the model draws.
+    own (N, ...): latents on which the new answer is learned. latents, keep (M, ...): on which the old answers are held.
     """
 
     def target(noised: Tensor, timesteps: Tensor, _: Tensor) -> Tensor:
         return model.denoise(noised, timesteps, repeated(other, len(noised)))
 
-    yield from _teach(model, cond, target, latents, keep, settings, seed, "resteer", everything)
+    yield from _teach(model, cond, target, own, latents, keep, settings, seed, "resteer", everything)
 
 
 def esd(
     model: Model,
     cond: Tensor,
+    own: Tensor,
     latents: Tensor,
     keep: Tensor,
     settings: Resteer,
@@ -69,6 +71,7 @@ def esd(
 ) -> Steps:
     """The same with ESD's target: the unconditional answer less `negative` times what the concept adds to it.
 
+    The paper learns on what the model draws of the concept while it is trained; `own` are images of the base model's.
     moved: the parameters that are trained, by name.
     """
 
@@ -77,13 +80,14 @@ def esd(
         without = model.denoise(noised, timesteps, null)
         return without - settings.negative * (model.denoise(noised, timesteps, concept) - without)
 
-    yield from _teach(model, cond, target, latents, keep, settings, seed, "esd", moved)
+    yield from _teach(model, cond, target, own, latents, keep, settings, seed, "esd", moved)
 
 
 def _teach(
     model: Model,
     cond: Tensor,
     target: Target,
+    own: Tensor,
     latents: Tensor,
     keep: Tensor,
     settings: Resteer,
@@ -95,12 +99,12 @@ def _teach(
     half = settings.batch // 2
 
     def loss(student: Model, rng: torch.Generator) -> Tensor:
-        noisy, timesteps, _ = noised(model, latents, 2 * half, rng)
-        kept_by = keep[torch.randint(len(keep), (half,), generator=rng)]
-        concept = repeated(cond, half)
+        mine, others = noised(model, own, half, rng), noised(model, latents, half, rng)
+        kept_by, concept = keep[pick(half, len(keep), rng)], cond[pick(half, len(cond), rng)]
         with torch.no_grad():
-            learned = target(noisy[:half], timesteps[:half], concept)
-            kept = model.denoise(noisy[half:], timesteps[half:], kept_by)
+            learned = target(mine.latents, mine.timesteps, concept)
+            kept = model.denoise(others.latents, others.timesteps, kept_by)
+        noisy, timesteps = (torch.cat(pair) for pair in zip(mine[:2], others[:2], strict=True))
         answer = student.denoise(noisy, timesteps, torch.cat([concept, kept_by]))
         return (answer - torch.cat([learned, kept])).square().mean()
 

@@ -57,7 +57,7 @@ class Stereo(Settings):
         def train(concept: Concept) -> Steps:
             words = self.search(material, concept)
             anchor = anchors(material, concept, self.anchor)[:1]
-            loss = self.loss(material, self._forget(material, concept, words), words, self.negative, anchor)
+            loss = self.loss(material, concept, words, self.negative, anchor)
             return trained(material.model, loss, self, material.seed, f"stereo/{concept.slug}", moved=outside)
 
         return taught(material, train, self.steps)
@@ -69,9 +69,7 @@ class Stereo(Settings):
         words = material.names(concept)[:0]
         for number in range(1, self.rounds + 1):
             what = f"searching words of {concept.name}, round {number}"
-            forget = self._forget(material, concept, words)
-            # One word is subtracted: the one that a row is learned under.
-            loss = self.loss(material, forget, None, 1.0, None)
+            loss = self.loss(material, concept, words, 1.0)
             purpose = f"stereo/{concept.slug}/round {number}"
             rounds = trained(model.with_weights(weights), loss, self.round, material.seed, purpose, moved=outside)
             weights = last(rounds, self.round.steps, material, what, weights)
@@ -90,30 +88,31 @@ class Stereo(Settings):
         with torch.no_grad():
             return space.cond(found.points).detach()
 
-    def _forget(self, material: Material, concept: Concept, words: Conditioning) -> Conditioning:
-        return torch.cat([material.model.encode(concept.names), words])
-
     def loss(
         self,
         material: Material,
-        forget: Conditioning,
-        words: Conditioning | None,
+        concept: Concept,
+        words: Conditioning,
         negative: float,
-        anchor: Conditioning | None,
+        anchor: Conditioning | None = None,
     ) -> Loss:
-        """The distance to the target under rows of `forget`, and what is held. words: None subtracts the row's own."""
-        model, half = material.model, self.batch // 2
+        """The distance to the target under the names and `words` (N, ...), on the concept's images; and what is held.
+
+        Without an anchor the target subtracts the one word that a row is learned under, otherwise all of `words`.
+        """
+        model, half, latents = material.model, self.batch // 2, material.latents[concept.name]
+        forget = torch.cat([model.encode(concept.names), words])
 
         def added(x: Tensor, timesteps: Tensor, cond: Conditioning, without: Tensor) -> Tensor:
             return model.denoise(x, timesteps, repeated(cond, len(x)) if len(cond) == 1 else cond) - without
 
         def loss(student: Model, rng: torch.Generator) -> Tensor:
-            x, timesteps, _ = noised(model, material.retain_latents, half, rng)
+            x, timesteps, _ = noised(model, latents, half, rng)
             own = forget[pick(half, len(forget), rng)]
             with torch.no_grad():
                 without = model.denoise(x, timesteps, repeated(model.null, half))
                 target = without.clone()
-                for cond in [own] if words is None else [words[i, None] for i in range(len(words))]:
+                for cond in [own] if anchor is None else [words[i, None] for i in range(len(words))]:
                     target -= negative * added(x, timesteps, cond, without)
                 if anchor is not None:
                     target += self.positive * added(x, timesteps, anchor, without)
