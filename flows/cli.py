@@ -88,7 +88,8 @@ def init(
     from flows._init import init as begin
 
     written = begin(concept, kind, model)
-    typer.echo(f"written: {', '.join(map(str, written))}\nnext:\n  tverase concept check {written[0]}\n  tverase run")
+    said = f"written: {', '.join(map(str, written))}\nnext: edit {written[0]}, above all its judge and retain prompts; then\n"
+    typer.echo(f"{said}  tverase concept check {written[0]}\n  tverase run")
 
 
 @app.command()
@@ -139,9 +140,14 @@ def status(set_: Set = [], model: ModelAt = "", params: File = PARAMS, as_json: 
     """
     from dataclasses import asdict
 
+    from tasks._common import model_is_given
     from tasks._status import states
+    from tverase.models.folder import check_folder
 
-    found = states(_load(params, set_, model))
+    given = _load(params, set_, model)
+    if model_is_given(given) and Path(given.model).is_dir():
+        check_folder(Path(given.model))
+    found = states(given)
     if as_json:
         typer.echo(json.dumps({name: asdict(state) for name, state in found.items()}))
         return

@@ -1,5 +1,6 @@
 """dvc.yaml and digits/dvc.yaml, written from the steps: `python -m tasks._stages`. A test compares them with the steps."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import yaml
 import tasks
 from tverase.concepts.files import files_of
 from tverase.config import Params
+from tverase.errors import ConfigError
 from tverase.files import write_text
 
 from ._all import chosen
 from ._common import MODEL, model_is_given
 from ._dvc import MAIN, PIPELINES
+from ._quiet import plainly
 from ._step import Step
 
 ROOT = Path(tasks.__file__).parents[1]
@@ -118,5 +121,10 @@ def _templated(path: Path, params: Params) -> str:
 
 
 if __name__ == "__main__":
-    for file, text in pipelines(Path.cwd()).items():
-        write_text(file, text)
+    with plainly():
+        written = pipelines(Path.cwd())
+        if not written:
+            raise ConfigError(f"{MAIN} does not exist; run this in the folder of a project.")
+        for file, text in written.items():
+            write_text(file, text)
+        sys.stdout.write(f"written: {', '.join(map(str, written))}\n")

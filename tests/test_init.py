@@ -44,7 +44,7 @@ def test_it_writes_a_project_for_a_model_that_is_not_fetched(place: Path) -> Non
     answer = call("init", "--concept", "van gogh", "--kind", "style", "--model", "someone/a-model")
     assert answer.exit_code == 0, answer.output
     assert found(place) == {*FILES, "concepts/van-gogh.yaml"}
-    assert answer.output.endswith("next:\n  tverase concept check concepts/van-gogh.yaml\n  tverase run\n")
+    assert answer.output.endswith("then\n  tverase concept check concepts/van-gogh.yaml\n  tverase run\n")
     params = Params.load(Path("params.yaml"))
     assert (params.name, params.model, params.concept_list[0].kind) == ("van-gogh", "someone/a-model", "style")
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]

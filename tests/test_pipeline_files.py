@@ -1,5 +1,6 @@
 """dvc.yaml, params.yaml and the lock file against the code that they speak of."""
 
+import os
 import re
 import subprocess
 import sys
@@ -120,3 +121,20 @@ def test_the_lock_satisfies_the_project() -> None:
         name = wanted.name.lower().replace("_", "-")
         assert name in pins, f"{name} is not in requirements.lock"
         assert wanted.specifier.contains(pins[name]), f"{name} {pins[name]} is locked, {wanted.specifier} is wanted"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tasks.finetune"], "error: tasks.finetune is no command; write `python -m tasks finetune`."),
+        (["tasks", "finetun"], "error: unknown step 'finetun'; did you mean 'finetune'"),
+        (["tasks._stages"], "error: params.yaml does not exist; run this in the folder of a project."),
+    ],
+)
+def test_what_cannot_be_run_says_what_can(words: list[str], said: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *words]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith(said)
+    assert not list(tmp_path.iterdir())

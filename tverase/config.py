@@ -215,6 +215,7 @@ def _say(error: Any) -> str:
         key = str(error["loc"][-1])
         return unknown("parameter", key, _fields(error["loc"][:-1])).replace(repr(key), repr(path), 1)
     message = str(error["msg"]).removeprefix("Value error, ")
+    message = {"too_short": "has too few items", "tuple_type": "must be a list"}.get(error["type"], message)
     return f"{path}: {message} (got {error['input']!r})" if path and error["type"] != "value_error" else message
 
 

@@ -58,7 +58,9 @@ def read_document(path: Path) -> Document:
             raise ConfigError(f"{path} is larger than {LARGEST:,} bytes, which no parameter or concept file needs.")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; check the name and the folder that the command runs in.") from None
+        raise ConfigError(
+            f"{path} does not exist; check the name and the folder that the command runs in. `tverase init` begins a project."
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
     except (OSError, ValueError) as error:

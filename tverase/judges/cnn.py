@@ -1,4 +1,4 @@
-"""A small convolutional network for 32-pixel images in one file, trained by `pretrain/judges.py`."""
+"""A small convolutional network for 32-pixel images in one file, trained by `tverase/pretrain/judges.py`."""
 
 import json
 from dataclasses import dataclass

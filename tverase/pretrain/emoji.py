@@ -122,7 +122,7 @@ class Maker:
     def _report(self, what: str, loss: float, done: int, total: int) -> None:
         if loss != loss or loss == float("inf"):
             raise NumericalError(
-                f"the loss of the {what} is {loss} at step {done}; lower `pretrain.rate` and run again."
+                f"the loss of the {what} is {loss} at step {done}; lower `rate` of `Pretrain` and run again."
             )
         self.tell(Progress(what, done, total, f"loss {loss:.3f}"))
 
