@@ -25,7 +25,7 @@ FORGET_EMPTY, RETAIN_EMPTY = 0.5, 0.2  # shares of the samples without a caption
 class BuildVector(Settings):
     """How tau is made: the copies of a fine-tune are merged, the concepts' vectors are summed, and the sum is weighted."""
 
-    weighting: Literal["none", "activations"] = "none"  # activations: tverase/vectors/activations.py
+    weighting: Literal["none", "activations"] = "activations"  # tverase/vectors/activations.py
     retain_weight: NonNegativeFloat = 3.0  # of the retain set's activations; the forget set's have weight 1
 
 

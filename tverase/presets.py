@@ -5,7 +5,11 @@ from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
     "robust": {},
-    "paper": {"harden": {"max_rounds": 0}, "choose_strength": {"attacks": []}},
+    "paper": {
+        "build_vector": {"weighting": "none"},
+        "harden": {"max_rounds": 0},
+        "choose_strength": {"attacks": []},
+    },
 }
 EFFORTS: dict[str, dict[str, Any]] = {
     "quick": {

@@ -7,7 +7,7 @@ from ..context import Context
 from ..erasers.base import Eraser, Material
 from ..errors import ConfigError
 from ..vector import StateDict, TaskVector
-from ..vectors.activations import weighted
+from ..vectors.activations import weightable, weighted
 from .images import Images
 
 
@@ -17,11 +17,14 @@ def build_vector(
     images: Images | None = None,
     settings: build.BuildVector | None = None,
 ) -> TaskVector:
-    """The task vector of fine-tuned weights, of all concepts together. images: only a weighting needs them."""
+    """The task vector of fine-tuned weights, of all concepts together. images: only a weighting needs them.
+
+    A network without linear and convolution layers keeps the plain vector.
+    """
     model, settings = context.model, settings or build.BuildVector()
     base = {name: weight.cpu() for name, weight in model.weights().items()}
     vector = build.build_vector(base, {name: finetuned[name] for name in sorted(finetuned)})
-    if settings.weighting == "none" or images is None:
+    if settings.weighting == "none" or images is None or not weightable(model, vector):
         return vector
     latents, seed = images.forget(context), context.seed
     pairs = [(latents[c.name], model.encode([*c.names, *c.tuning])) for c in context.concepts]

@@ -125,7 +125,20 @@ def ridge(change: Tensor, forget: Tensor, retain: Tensor, retain_weight: float, 
 
 def blocks_of(model: Model, vector: TaskVector) -> list[Block]:
     """The layers that are weighted, in the order of the network; `ModelError` if there is none."""
-    found = []
+    if found := list(_blocks(model, vector)):
+        return found
+    raise ModelError(
+        f"{type(model).__name__} has no linear or convolution layer in its network by the names of its weights; set "
+        "build_vector.weighting=none."
+    )
+
+
+def weightable(model: Model, vector: TaskVector) -> bool:
+    """Whether there is a layer to weight; a network of another kind has none."""
+    return any(True for _ in _blocks(model, vector))
+
+
+def _blocks(model: Model, vector: TaskVector) -> Iterator[Block]:
     for name, module in model.network.named_modules():
         weight, bias = f"{name}.weight", f"{name}.bias"
         if weight not in vector.delta or not isinstance(module, nn.Linear | nn.Conv2d):
@@ -139,13 +152,7 @@ def blocks_of(model: Model, vector: TaskVector) -> list[Block]:
         edges = [channels * i // count for i in range(count + 1)]
         for low, high in pairwise(edges):
             own = bias if low == 0 and bias in vector.delta else None
-            found.append(Block(module, weight, own, slice(low, high)))
-    if not found:
-        raise ModelError(
-            f"{type(model).__name__} has no linear or convolution layer in its network by the names of its weights; set "
-            "build_vector.weighting=none."
-        )
-    return found
+            yield Block(module, weight, own, slice(low, high))
 
 
 def passes(blocks: Sequence[Block]) -> Iterator[list[Block]]:
