@@ -113,7 +113,8 @@ def test_the_papers_recipe_hardens_and_attacks_nothing() -> None:
     params, robust = Params.parse({"recipe": "paper"}), Params.parse({})
     assert params.harden == robust.harden.model_copy(update={"max_rounds": 0})
     assert params.choose_strength == robust.choose_strength.model_copy(update={"attacks": ()})
-    same = set(Params.model_fields) - {"recipe", "harden", "choose_strength"}
+    assert (params.build_vector.weighting, robust.build_vector.weighting) == ("none", "activations")
+    same = set(Params.model_fields) - {"recipe", "build_vector", "harden", "choose_strength"}
     assert all(getattr(params, name) == getattr(robust, name) for name in same)
 
 

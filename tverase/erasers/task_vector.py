@@ -1,7 +1,7 @@
 """The task vector itself: fine-tuning on images of the concept with the empty caption, and the difference in the weights.
 
 tau = theta_ft - theta_0; the edit is theta_0 - alpha * tau. Its settings are those of `finetune`, with the same defaults, and the
-same seed gives the bytes of the main job. Strength 1 is tau itself. The paper takes 200 steps of 16 images at lr 1e-5 and
+same seed gives the bytes of the main job with `build_vector: {weighting: none}`. Strength 1 is tau itself. The paper takes 200 steps of 16 images at lr 1e-5 and
 alpha 1.75 for SD 1.4.
 """
 

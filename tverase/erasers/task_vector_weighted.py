@@ -2,7 +2,7 @@
 
 Each layer's change dW becomes dW A_f (A_f + lambda A_r + (1/n) I)^-1, with the second moments A_f and A_r of the layer's
 inputs (tverase/vectors/activations.py); the whole is scaled so that strength 1 changes the prediction as tau does. The closed form is
-that of RegMean. It is the main job with `build_vector: {weighting: activations}`, with the same bytes for the same seed.
+that of RegMean. It is the main job up to hardening, with the same bytes for the same seed.
 """
 
 from pydantic import NonNegativeFloat
