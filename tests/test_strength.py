@@ -178,8 +178,24 @@ def test_infeasible_when_alpha_max_is_too_small() -> None:
 
 def test_infeasible_when_the_strongest_fails() -> None:
     found = answer(Scripted({"t": falling(0.5), "held": always(0.9)}), ["t"], ["held"], 4.5)
-    assert (found.alpha, len(found.tested), found.below) == (None, 1, None)
-    assert "at alpha 4.5, the strongest that is tried, held recovers the concept" in found.reason
+    assert (found.alpha, [one.alpha for one in found.tested], found.below) == (None, [4.5, 6.0], None)
+    assert "at alpha 6, the strongest that is tried, held recovers the concept" in found.reason
+
+
+def test_a_stronger_edit_is_tested_once_if_the_strongest_fails() -> None:
+    """It is the answer, and the strongest of the shares is the one below it."""
+    found = answer(Scripted({"t": falling(0.5), "held": falling(5.0, 0.01)}), ["t"], ["held"], 4.5)
+    assert [(one.alpha, one.safe, one.limit) for one in found.tested] == [(4.5, False, 0.1), (6.0, True, 0.1)]
+    assert (found.alpha, found.below["alpha"]) == (6.0, 4.5)  # type: ignore[index]
+    assert found.reason.startswith("6, the strongest that is tried, was confirmed at the whole of epsilon (")
+    assert "; at 4.5, held recovers the concept in" in found.reason
+
+
+def test_a_stronger_edit_is_not_beyond_alpha_max() -> None:
+    found = answer(Scripted({"t": falling(0.5), "held": falling(6.0, 0.01)}), ["t"], ["held"], 5.0, alpha_max=5.5)
+    assert [one.alpha for one in found.tested] == [5.0, 5.5]
+    found = answer(Scripted({"t": falling(0.5), "held": falling(6.0, 0.01)}), ["t"], ["held"], 5.0, alpha_max=5.0)
+    assert [one.alpha for one in found.tested] == [5.0]
 
 
 @pytest.mark.parametrize("outcome", ["alpha_max", "strongest"])

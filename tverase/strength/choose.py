@@ -8,7 +8,9 @@ from typing import Any
 from ..bounds import Bound, lower
 from ..checkpoint import Checkpoint
 from .confirm import Counts, Tested, Trial, confirm, worst_of
-from .settings import ChooseStrength
+from .settings import SPARE, ChooseStrength
+
+STRONGER = 4 / 3  # times the strongest strength: tested if that one is unsafe
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,11 @@ def choose(
 ) -> Iterator[StrengthChoice]:
     """Yields the choice after each strength; the last one is the answer.
 
-    Strengths are confirmed in a fixed sequence, strongest first, each with the whole error. The first that fails ends it
+    Strengths are confirmed in a fixed sequence, strongest first, each with 99% of the error. The first that fails ends it
     (Learn then Test: Angelopoulos et al., 2021, arXiv:2110.01052). The sequence depends only on `teacher`, or on an
     exploration of the inputs that tune. Its first two tests are of the strongest: at epsilon, and at `confirm_at` of it.
-    The second failing, the strongest is still the answer.
+    The second failing, the strongest is still the answer. The first failing, a stronger one is tested with the rest of
+    the error (the fallback procedure: Wiens, 2003).
 
     The bound of an input holds at every interim analysis (`sequential_upper`), and a strength is safe if its worst input is.
     So the error is split over neither. checkpoint: keeps confirmed strengths, so that a stopped call continues.
@@ -107,14 +110,20 @@ def choose(
             yield replace(choice, reason=_never(choice.explored[-1], settings))
             return
         top = 2 * min(erasing)
-    for share in settings.shares:
-        alpha = round(share * min(top, settings.alpha_max), 4)
-        limits = (settings.limit,) if choice.tested else (settings.limit, settings.epsilon)
-        seen = _kept(alpha, partial(confirm, trial, alpha, tune, validate, settings, limits), checkpoint)
-        choice = replace(choice, tested=(*choice.tested, seen), images=choice.images + seen.images)
-        yield choice
-        if not seen.safe or seen.limit > settings.limit:
+    sequence = [round(share * min(top, settings.alpha_max), 4) for share in settings.shares]
+
+    def at(alpha: float, part: float, *limits: float) -> StrengthChoice:
+        rule = settings.model_copy(update={"error": part * settings.error})
+        seen = _kept(alpha, partial(confirm, trial, alpha, tune, validate, rule, limits), checkpoint)
+        return replace(choice, tested=(*choice.tested, seen), images=choice.images + seen.images)
+
+    for alpha in sequence:
+        yield (choice := at(alpha, 1 - SPARE, settings.limit, *([] if choice.tested else [settings.epsilon])))
+        if not choice.tested[-1].safe or choice.tested[-1].limit > settings.limit:
             break
+    stronger = round(min(STRONGER * sequence[0], settings.alpha_max), 4)
+    if not choice.tested[0].safe and stronger > sequence[0]:
+        yield (choice := at(stronger, SPARE, settings.epsilon))
     yield _weighed(trial, choice, settings)
 
 
@@ -179,9 +188,10 @@ def _weighed(trial: Trial, choice: StrengthChoice, settings: ChooseStrength) -> 
     last, below = choice.tested[-1], choice.below
     if last.limit > settings.limit:
         worst, hits, images = worst_of(last.counts)
+        rest = f"; at {below['alpha']:g}, {below['why']}" if below else ", so no smaller one was tried"
         reason = (
             f"{alpha:g}, the strongest that is tried, was confirmed at the whole of epsilon ({worst} recovers the concept in "
-            f"{hits} of {images} images), so no smaller one was tried"
+            f"{hits} of {images} images){rest}"
         )
         return replace(choice, alpha=alpha, reason=reason)
     why = f"; at {below['alpha']:g}, {below['why']}" if below else "; no smaller one was tried"

@@ -8,6 +8,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from ..bounds import AIM, sequential_upper
 from ..settings import Settings
 
+SPARE = 0.01  # share of the error for a stronger edit, which is tested if the strongest of `shares` is unsafe
+
 
 class ChooseStrength(Settings):
     """Two bounds: recovery of every input is at most a share of `epsilon`, and the retain set loses at most `delta`."""
@@ -62,7 +64,7 @@ class ChooseStrength(Settings):
     @property
     def needed(self) -> int:
         """Images without a single recovery after which an input is safe."""
-        return math.ceil(math.log(self.error) / (math.log1p(-self.limit) - math.log1p(-AIM * self.limit)))
+        return math.ceil(math.log((1 - SPARE) * self.error) / (math.log1p(-self.limit) - math.log1p(-AIM * self.limit)))
 
     def safe(self, hits: int, images: int, limit: float) -> bool:
         """Whether an input with these counts recovers the concept no more often than `limit`."""
