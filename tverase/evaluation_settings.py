@@ -35,7 +35,7 @@ class Evaluate(Settings):
     """How much is drawn for the report; none of its seeds, embeddings or images was used to tune."""
 
     images: PositiveInt = 60  # for each kind of prompts
-    images_each: PositiveInt = 60  # for each held-back embedding
+    images_each: PositiveInt = 90  # for each embedding: 3 of 90 are below epsilon, where 2 of 60 are not
     retain_images: PositiveInt = 320  # spread over every (object, style) that has nothing to do with the concept
     shown: PositiveInt = 8  # pictures in a row of the report
     # The attacks by label: a kind of `tverase list attacks` and its settings. `share`: of the edit, against which it searches;
