@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tasks import finetune, invert, make_images
+from tasks.__main__ import arguments
 from tasks._all import chosen
-from tasks._main import arguments
 from tverase.config import Params
 from tverase.errors import ConfigError, ModelError
 from tverase.files import read_json, read_tensors

@@ -23,6 +23,8 @@ def make(case: Case, row: Row, material: Path, folder: Path) -> dict[str, Any]:
         vector.save(folder / TAU)
         return {**facts, "guard": False, "evaluations": meter.evaluations}
     by = built("eraser", row.eraser or "").run(data.material(case, meter))
+    if isinstance(by, TaskVector) and not all(bool(change.isfinite().all()) for change in by.delta.values()):
+        raise NumericalError("the eraser's vector is not finite; lower its learning rate.")
     if row.hardened:
         if not isinstance(by, TaskVector):
             raise ConfigError(f"{row.name}: a guard has no vector to harden; leave `hardened` out.")
@@ -31,8 +33,6 @@ def make(case: Case, row: Row, material: Path, folder: Path) -> dict[str, Any]:
         return {**facts, "guard": False, "evaluations": meter.evaluations}
     made = meter.evaluations
     if isinstance(by, TaskVector):
-        if not all(bool(change.isfinite().all()) for change in by.delta.values()):
-            raise NumericalError("the eraser's vector is not finite; lower its learning rate.")
         by.save(folder / TAU)
     alpha, tried = strengths(context, by, data.sets["validate"], case.budget)
     erases = next(one for one in tried if one.alpha == alpha).worst.rate <= case.budget.epsilon

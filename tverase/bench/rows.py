@@ -26,7 +26,7 @@ CONTROLS: tuple[Kind, ...] = ("base", "never-taught")
 class Row(Settings):
     """A row: where its model comes from.
 
-    concepts: the only ones that have the row; none are all. eraser: settings of an eraser. hardened: whether its vector is hardened as ours is. recipe: of our own method, `robust` or
+    concepts: names of those that have the row; empty is all. eraser: settings of an eraser. hardened: whether its vector is hardened as ours is. recipe: of our own method, `robust` or
     `paper`. folder: of a finished model.
     """
 

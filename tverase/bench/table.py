@@ -21,6 +21,7 @@ KINDS = (
     "name", "synonym", "composition or word", "searched prompt", "embeddings", "encoder states", "not text", "weights",
 )  # fmt: skip
 Json = dict[str, Any]
+Where = tuple[str, str, int]  # attack, concept and seed
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def build(plan: Plan) -> Json:
     cells = [part for part in parts if part.work.stage == "cell"]
     attacks = [_attack(name, cells) for name in (attempt.name for attempt in plan.attempts)]
     paints = {attack["name"] for attack in attacks if attack["paints"]}
-    rows = [_row(row, plan, parts, paints) for row in _rows(plan)]
+    wanted = {_where(p) for p in cells if p.done and p.work.attempt and _ranks(p.work.attempt, paints)}
+    rows = [_row(row, parts, paints, wanted) for row in _rows(plan)]
     return {
         "schema": SCHEMA,
         "title": plan.title,
@@ -102,14 +104,16 @@ def _pooled(parts: Iterable[Part]) -> Bound | None:
     return Bound(*(sum(one[key] for one in found) for key in ("successes", "trials"))) if found else None
 
 
-def _row(row: Row, plan: Plan, parts: Sequence[Part], paints: set[str]) -> Json:
-    """A row: its worst recovery, its retain loss, its strengths and how many of its cells there are."""
+def _row(row: Row, parts: Sequence[Part], paints: set[str], wanted: set[Where]) -> Json:
+    """A row: its worst recovery, its retain loss, its strengths and how many of its cells there are.
+
+    wanted: the cells that compare rows.
+    """
     mine = [part for part in parts if part.work.row and part.work.row.name == row.name]
     cells = [part for part in mine if part.work.stage == "cell"]
     found = [_found(part, kind, one) for part in cells if part.done for kind, one in part.said["kinds"].items()]
     textual = [one for one in found if one["input_kind"] in TEXTUAL and one["attack"] not in paints]
     state = {_where(part): part.said["state"] for part in cells}
-    wanted = {_where(part) for part in parts if part.work.attempt and part.done and _ranks(part.work.attempt, paints)}
     return {
         "name": row.name,
         "kind": row.kind,
@@ -144,7 +148,7 @@ def _ranks(attempt: Attempt, paints: set[str]) -> bool:
     return attempt.input_kind in TEXTUAL and attempt.name not in paints
 
 
-def _where(part: Part) -> tuple[str, str, int]:
+def _where(part: Part) -> Where:
     """The attack, the concept and the seed of a cell."""
     assert part.work.attempt is not None
     return part.work.attempt.name, part.work.case.named.name, part.work.case.seed
